@@ -1,0 +1,2 @@
+/** The part of `@db/sqlite` that Dhara uses, over `node:sqlite`. */
+export { DatabaseSync as Database } from "node:sqlite";
