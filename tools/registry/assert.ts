@@ -40,12 +40,10 @@ export async function assertRejects<E = Error>(
   type?: ErrorClass<E>,
   messageIncludes?: string,
 ): Promise<E> {
-  const result = await Promise.allSettled([Promise.resolve().then(work)]);
-  return assertThrows(
-    () => {
-      if (result[0].status === "rejected") throw result[0].reason;
-    },
-    type,
-    messageIncludes,
-  );
+  try {
+    await work();
+  } catch (error) {
+    return check(error, type, messageIncludes);
+  }
+  throw new nodeAssert.AssertionError({ message: "Expected work to reject" });
 }

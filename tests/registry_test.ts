@@ -1,0 +1,110 @@
+/**
+ * What Dhara asks of `@std/assert`, `@std/cli` and `@std/msgpack`. It holds for
+ * these packages and for what stands in for them where JSR cannot be reached.
+ */
+import {
+  assert,
+  assertEquals,
+  assertRejects,
+  assertStrictEquals,
+  assertThrows,
+} from "@std/assert";
+import { parseArgs } from "@std/cli/parse-args";
+import { decode, encode } from "@std/msgpack";
+
+Deno.test("assert() passes what is truthy and names what is not", () => {
+  assert(1);
+  const error = assertThrows(() => assert("", "it is empty"), Error);
+  assertEquals(error.message, "it is empty");
+});
+
+Deno.test("assertEquals() compares structures", () => {
+  assertEquals({ a: [1, new Map([["b", new Date(0)]])] }, {
+    a: [1, new Map([["b", new Date(0)]])],
+  });
+  assertEquals(new Uint8Array([1, 2]), new Uint8Array([1, 2]));
+  assertEquals(NaN, NaN);
+  assertThrows(() => assertEquals([1, 2], [2, 1]), Error);
+  assertThrows(() => assertEquals(new Set([1]), new Set([2])), Error);
+  assertThrows(() => assertEquals<unknown>("1", 1), Error);
+});
+
+Deno.test("assertStrictEquals() compares identities", () => {
+  const object = {};
+  assertStrictEquals(object, object);
+  assertThrows(() => assertStrictEquals(object, {}), Error);
+});
+
+Deno.test("assertThrows() wants the class and the message it is told, and returns the error", () => {
+  const fail = () => {
+    throw new RangeError("7 is too much");
+  };
+  const error = assertThrows(fail, RangeError, "too much");
+  assert(error instanceof RangeError);
+  assertThrows(() => assertThrows(fail, TypeError), Error);
+  assertThrows(() => assertThrows(fail, RangeError, "too little"), Error);
+  assertThrows(() => assertThrows(() => 7), Error);
+});
+
+Deno.test("assertRejects() wants the class and the message it is told", async () => {
+  const fail = () => Promise.reject(new RangeError("7 is too much"));
+  const error = await assertRejects(fail, RangeError, "too much");
+  assert(error instanceof RangeError);
+  await assertRejects(() => assertRejects(fail, RangeError, "too little"));
+  await assertRejects(() => assertRejects(() => Promise.resolve(7)), Error);
+});
+
+const options = {
+  string: ["host", "eval"],
+  boolean: ["readonly"],
+  alias: { host: "h", eval: "e" },
+  default: { host: "127.0.0.1" },
+};
+
+Deno.test("parseArgs() knows strings, flags, aliases and defaults", () => {
+  const args = parseArgs(
+    ["db", "start", "-h", "::1", "--readonly", "--eval=1 + 1"],
+    options,
+  );
+  assertEquals(args._, ["db", "start"]);
+  assertEquals(args["host"], "::1");
+  assertEquals(args["readonly"], true);
+  assertEquals(args["e"], "1 + 1");
+  const none = parseArgs([], options);
+  assertEquals(none["host"], "127.0.0.1");
+  assertEquals(none["readonly"], false);
+});
+
+Deno.test("parseArgs() keeps a string that looks like a number, and an empty one", () => {
+  assertStrictEquals(parseArgs(["-h", "0123"], options)["host"], "0123");
+  assertStrictEquals(parseArgs(["--eval="], options)["eval"], "");
+});
+
+Deno.test("parseArgs() tells of an unknown option and stops at --", () => {
+  const unknown: string[] = [];
+  const args = parseArgs(["--nonsense", "x", "--", "--host"], {
+    ...options,
+    unknown: (arg: string) => {
+      if (arg.startsWith("-")) unknown.push(arg);
+      return !arg.startsWith("-");
+    },
+  });
+  assertEquals(unknown, ["--nonsense"]);
+  assert(args._.includes("--host"));
+});
+
+Deno.test("encode() and decode() are the same MessagePack everywhere", () => {
+  assertEquals(
+    encode({ a: [1, -1, null, true, "é"], b: 1.5 }),
+    // deno-fmt-ignore
+    new Uint8Array([
+      0x82, 0xa1, 0x61, 0x95, 0x01, 0xff, 0xc0, 0xc3, 0xa2, 0xc3, 0xa9,
+      0xa1, 0x62, 0xcb, 0x3f, 0xf8, 0, 0, 0, 0, 0, 0,
+    ]),
+  );
+  assertEquals(encode(new Uint8Array([7])), new Uint8Array([0xc4, 1, 7]));
+  assertEquals(
+    decode(encode({ tid: 2 ** 40, flags: [false, null], name: "x" })),
+    { tid: 2 ** 40, flags: [false, null], name: "x" },
+  );
+});
