@@ -1,0 +1,69 @@
+/**
+ * How `console.log` and the shell show a persistent object:
+ * `Account #12 { owner: "ada" }`.
+ *
+ * @module
+ */
+import { SLOT, type Slot } from "./slot.ts";
+
+type Inspect = (value: unknown, options: unknown) => string;
+
+/** The objects that are being shown, from the outermost to the innermost. */
+const shown: Slot[] = [];
+
+/** So many persistent objects are shown inside each other. */
+const DEPTH = 3;
+
+/**
+ * Makes all objects that inherit from `prototype` show themselves readably.
+ *
+ * The object that is asked for is loaded if it is a ghost. The objects that it
+ * refers to are shown with their state if that is in memory, and never loaded,
+ * so that a look at one object cannot load the whole graph.
+ */
+export function makeInspectable(prototype: object): void {
+  Object.defineProperty(prototype, Symbol.for("Deno.customInspect"), {
+    value(this: { [SLOT]?: Slot }, inspect: Inspect, options: unknown): string {
+      const slot = this[SLOT];
+      // The prototype itself has the method, but is no object that can be stored.
+      return slot ? show(slot, inspect, options) : "PersistentObject {}";
+    },
+    configurable: true,
+    writable: true,
+  });
+}
+
+function show(slot: Slot, inspect: Inspect, options: unknown): string {
+  const title = slot.self._p_oid === undefined
+    ? slot.self._p_className
+    : `${slot.self._p_className} #${slot.self._p_oid}`;
+  if (shown.includes(slot) || shown.length >= DEPTH) return `[${title}]`;
+  if (shown.length === 0) {
+    try {
+      slot.noteAccess();
+    } catch (error) {
+      return `${title} (${(error as Error).message})`;
+    }
+  }
+  if (slot.status === "ghost") return `${title} (not loaded)`;
+  shown.push(slot);
+  try {
+    const text = inspect(readable(slot), options);
+    return `${title} ${text.replace(/^(Map|Set)\(\d+\) /, "")}`;
+  } finally {
+    shown.pop();
+  }
+}
+
+/** The state as a value that is shown in the usual way. */
+function readable(slot: Slot): unknown {
+  const { target } = slot;
+  // Not the state itself: its symbol would be shown too.
+  const state = Object.fromEntries(Object.entries(target._p_getState()));
+  const { entries, items } = state;
+  if (Symbol.iterator in target && Object.keys(state).length === 1) {
+    if (entries instanceof Map) return entries;
+    if (Array.isArray(items)) return "add" in target ? new Set(items) : items;
+  }
+  return state;
+}

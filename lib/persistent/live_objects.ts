@@ -1,0 +1,295 @@
+/**
+ * The live objects of one connection: how ghosts come to life, and how changes
+ * become records. What a transaction is, the connection knows.
+ *
+ * @module
+ */
+import {
+  ClassError,
+  ConnectionError,
+  DecodeError,
+  type DharaError,
+  EncodeError,
+} from "../errors.ts";
+import {
+  Decoder,
+  Encoder,
+  type ReferenceReader,
+  type ReferenceWriter,
+} from "../serialize/codec.ts";
+import type { Oid } from "../serialize/record.ts";
+import type { Session } from "../storage/storage.ts";
+import { Cache } from "./cache.ts";
+import type { ClassRegistry } from "./classes.ts";
+import type { Connection } from "./connection.ts";
+import { BrokenObject, PersistentObject } from "./persistent.ts";
+import { DETACHED, NO_OID, type Owner, type Slot, slotOf } from "./slot.ts";
+
+/** How a message names an object. */
+export function describe(slot: Slot): string {
+  const name = slot.self._p_className;
+  return slot.oid === NO_OID ? `a new ${name}` : `${name}#${slot.oid}`;
+}
+
+/** What one commit would store. */
+export interface Changes {
+  /** The records of changed and new objects. */
+  readonly records: [Oid, Uint8Array][];
+  /** Changed objects, and after them those that get their number with this commit. */
+  readonly slots: Slot[];
+  /** How many of `slots` are changed rather than new. */
+  readonly changed: number;
+}
+
+/** The live objects of one connection. */
+export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
+  /** The number of the transaction under way. */
+  serial = 1;
+  /** How many times a state was loaded. */
+  loadCount = 0;
+  /** The connection that the objects belong to. */
+  readonly connection: Connection<object>;
+  /** The objects by number. */
+  readonly cache: Cache;
+  /** Saved objects that were changed in this transaction. */
+  readonly changed = new Map<Oid, Slot>();
+  /** Why nothing can be loaded any more in this transaction, if so. */
+  failure: DharaError | undefined;
+  #session: Session;
+  #read: (oid: Oid) => Uint8Array;
+  #classes: ClassRegistry;
+  #encoder = new Encoder(this);
+  #decoder = new Decoder(this);
+  #queue: Slot[] = [];
+  #free: Oid[] = [];
+  #batch = 8;
+
+  /** Makes an empty set of live objects, which loads its records with `read`. */
+  constructor(
+    connection: Connection<object>,
+    session: Session,
+    read: (oid: Oid) => Uint8Array,
+    classes: ClassRegistry,
+    cacheSize: number,
+  ) {
+    this.#read = read;
+    this.connection = connection;
+    this.#session = session;
+    this.#classes = classes;
+    this.cache = new Cache(cacheSize);
+  }
+
+  // --- Owner: what the objects call ---
+
+  access(slot: Slot): void {
+    if (this.serial < 0) {
+      throw new ConnectionError(
+        `Cannot use ${describe(slot)}: its connection was closed`,
+      );
+    }
+    if (slot.status === "ghost") this.load(slot);
+    slot.serial = this.serial;
+    // It may have been evicted; the transaction under way is held strongly.
+    this.cache.set(slot.oid, slot);
+  }
+
+  change(slot: Slot): void {
+    this.changed.set(slot.oid, slot);
+  }
+
+  // --- Loading ---
+
+  /** Returns the live object of a number, a ghost if there was none. */
+  ghost(oid: Oid, className: string): object {
+    return (this.cache.get(oid) ?? this.#make(oid, className)).self;
+  }
+
+  #make(oid: Oid, className: string): Slot {
+    const slot = this.#blank(className);
+    slot.oid = oid;
+    slot.owner = this;
+    slot.className = className;
+    slot.status = "ghost";
+    slot.serial = -1;
+    this.cache.set(oid, slot);
+    return slot;
+  }
+
+  #blank(className: string): Slot {
+    const type = this.#classes.classOf(className) ?? BrokenObject;
+    const slot = slotOf(type._p_create());
+    if (slot === undefined) {
+      throw new ClassError(
+        `Cannot make a blank ${className}: its _p_create() did not return a new instance`,
+      );
+    }
+    // A constructor may have run and set properties, which are not the stored ones.
+    if (type._p_create !== PersistentObject._p_create) {
+      slot.target._p_clearState();
+    }
+    return slot;
+  }
+
+  /** Returns a live object with its state loaded. */
+  find(oid: Oid): Slot {
+    const slot = this.cache.get(oid);
+    if (slot !== undefined) return slot;
+    const record = this.#read(oid);
+    const made = this.#make(oid, this.#decoder.className(record));
+    this.#revive(made, record);
+    return made;
+  }
+
+  /** Loads the state of a ghost. */
+  load(slot: Slot): void {
+    this.#revive(slot, this.#read(slot.oid));
+  }
+
+  #revive(slot: Slot, record: Uint8Array): void {
+    try {
+      const className = this.#decoder.className(record);
+      if (className !== slot.className) this.#changeClass(slot, className);
+      const { target } = slot;
+      if (target._p_setState === PersistentObject.prototype._p_setState) {
+        this.#decoder.decode(record, target);
+      } else {
+        target._p_setState(
+          this.#decoder.decode(record) as Record<string, unknown>,
+        );
+      }
+    } catch (cause) {
+      slot.target._p_clearState();
+      if (!(cause instanceof DecodeError)) throw cause;
+      throw new DecodeError(
+        `Cannot load ${describe(slot)}: ${cause.message}`,
+        { cause },
+      );
+    }
+    slot.status = "saved";
+    this.loadCount++;
+  }
+
+  // The reference told another class than the record: the record is right.
+  #changeClass(slot: Slot, className: string): void {
+    const type = this.#classes.classOf(className) ?? BrokenObject;
+    const blank = slotOf(type._p_create())!;
+    if ((blank.self === blank.target) !== (slot.self === slot.target)) {
+      throw new ClassError(
+        `Cannot load ${
+          describe(slot)
+        }: it is stored as ${className}, and only one of the two classes has a proxy`,
+      );
+    }
+    Object.setPrototypeOf(slot.target, type.prototype);
+    slot.className = className;
+  }
+
+  // --- Storing ---
+
+  /** Returns the number that a reference is stored as; new objects get one and are stored too. */
+  oidOf(value: object): Oid | undefined {
+    const slot = slotOf(value);
+    if (slot === undefined) return undefined;
+    if (slot.owner === this) return slot.oid;
+    if (slot.owner !== DETACHED) {
+      throw new EncodeError(`${describe(slot)} belongs to another connection`);
+    }
+    slot.className = this.#classes.nameOf(Object.getPrototypeOf(slot.target));
+    slot.oid = this.#allocate();
+    slot.owner = this;
+    slot.serial = this.serial;
+    this.#queue.push(slot);
+    return slot.oid;
+  }
+
+  /** Returns the name that a persistent object's class is stored under. */
+  classNameOf(value: object): string {
+    return slotOf(value)!.className;
+  }
+
+  #allocate(): Oid {
+    let oid = this.#free.pop();
+    // An empty storage begins with 0, which only the root may have.
+    while (oid === undefined || oid === 0) {
+      this.#batch = Math.min(this.#batch * 2, 4096);
+      this.#free = this.#session.allocate(this.#batch).reverse();
+      oid = this.#free.pop();
+    }
+    return oid;
+  }
+
+  /** Makes a new object the one with a given number, which the next `encode` stores. */
+  adopt(slot: Slot, oid: Oid): void {
+    slot.className = this.#classes.nameOf(Object.getPrototypeOf(slot.target));
+    slot.oid = oid;
+    slot.owner = this;
+    slot.serial = this.serial;
+    this.changed.set(oid, slot);
+  }
+
+  /**
+   * Encodes all changes and all new objects that they lead to.
+   *
+   * @throws {EncodeError} if something cannot be stored; then nothing has changed.
+   */
+  encode(): Changes {
+    this.#queue = [...this.changed.values()];
+    const slots = this.#queue;
+    const changes: Changes = { records: [], slots, changed: slots.length };
+    try {
+      // The queue grows while it is worked off.
+      for (let i = 0; i < slots.length; i++) {
+        const slot = slots[i]!;
+        const state = slot.target._p_getState();
+        const record = this.#encoder.encode(slot.oid, slot.className, state);
+        changes.records.push([slot.oid, record]);
+      }
+    } catch (error) {
+      this.takeBack(changes);
+      throw error;
+    }
+    return changes;
+  }
+
+  /** The changes are stored. */
+  settle({ slots, changed }: Changes): void {
+    for (let i = 0; i < slots.length; i++) {
+      const slot = slots[i]!;
+      slot.status = "saved";
+      if (i >= changed) this.cache.set(slot.oid, slot);
+    }
+    this.changed.clear();
+    this.#batch = 8;
+  }
+
+  /** The changes could not be stored: new objects are as they were before. */
+  takeBack({ slots, changed }: Changes): void {
+    for (let i = slots.length - 1; i >= changed; i--) {
+      this.#free.push(slots[i]!.oid);
+      slots[i]!.detach();
+    }
+  }
+
+  /** Makes ghosts of objects that others have changed. */
+  invalidate(oids: Iterable<Oid>): void {
+    for (const oid of oids) this.cache.get(oid)?.becomeGhost();
+  }
+
+  /** Makes ghosts of all changed objects. */
+  dropChanges(): void {
+    for (const slot of this.changed.values()) slot.becomeGhost();
+    this.changed.clear();
+  }
+
+  /** Returns those of the objects that the transaction under way has accessed. */
+  accessed(oids: readonly Oid[]): Oid[] {
+    return oids.filter((oid) => this.cache.get(oid)?.serial === this.serial);
+  }
+
+  /** From now on every access fails. */
+  close(): void {
+    this.serial = -2;
+    this.cache.clear();
+    this.changed.clear();
+  }
+}

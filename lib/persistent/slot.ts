@@ -1,0 +1,107 @@
+/**
+ * What Dhara remembers about one live object. It hangs on the object under a
+ * symbol, so that the same code reaches it from the object itself and from a
+ * proxy around it.
+ *
+ * @module
+ */
+import type { Oid } from "../serialize/record.ts";
+import type { Connection } from "./connection.ts";
+import type { PersistentObject } from "./persistent.ts";
+
+/**
+ * Whether an object's state is not in memory (`"ghost"`), in memory as it is
+ * stored (`"saved"`), or changed since (`"unsaved"`).
+ */
+export type Status = "ghost" | "saved" | "unsaved";
+
+/** The part of a connection that its objects talk to. */
+export interface Owner {
+  /** The number of the transaction under way; unlike any other of this owner. */
+  readonly serial: number;
+  /** The connection, or `undefined` for objects that belong to none. */
+  readonly connection: Connection<object> | undefined;
+  /** Notes the first access in this transaction: loads a ghost, sets `slot.serial`. */
+  access(slot: Slot): void;
+  /** Notes the first change of a saved object, which has been accessed. */
+  change(slot: Slot): void;
+}
+
+/** Owns the objects that belong to no connection yet: they are always unsaved. */
+export const DETACHED: Owner = {
+  serial: 0,
+  connection: undefined,
+  access(slot) {
+    slot.serial = 0;
+  },
+  change() {},
+};
+
+/** The number of an object that has none yet. */
+export const NO_OID = -1;
+
+/** What Dhara remembers about one live object. */
+export class Slot {
+  /** The object's number, or `NO_OID`. */
+  oid: Oid = NO_OID;
+  /** Where the object's state stands. */
+  status: Status = "unsaved";
+  /** The last transaction that accessed it; equal to `owner.serial` if that is the one under way. */
+  serial = 0;
+  /** Who loads it and stores it. */
+  owner: Owner = DETACHED;
+  /** The name that it is stored under; empty until it is known. */
+  className = "";
+  /** The bare object that holds the state. */
+  readonly target: PersistentObject;
+  /** What the program holds: the proxy around `target`, or `target` itself. */
+  self: PersistentObject;
+
+  /** Makes the slot of a new object. */
+  constructor(target: PersistentObject) {
+    this.target = target;
+    this.self = target;
+  }
+
+  /** Notes that the object is being read, and loads it if it is a ghost. */
+  noteAccess(): void {
+    if (this.serial !== this.owner.serial) this.owner.access(this);
+  }
+
+  /** Notes that the object is about to change, and loads it if it is a ghost. */
+  noteChange(): void {
+    if (this.serial !== this.owner.serial) this.owner.access(this);
+    if (this.status !== "unsaved") {
+      this.owner.change(this);
+      this.status = "unsaved";
+    }
+  }
+
+  /** Drops the state: the next access loads it again. */
+  becomeGhost(): void {
+    if (this.status === "ghost") return;
+    this.target._p_clearState();
+    this.status = "ghost";
+    this.serial = -1;
+  }
+
+  /** Takes the object back from its connection, as if it had never been stored. */
+  detach(): void {
+    this.oid = NO_OID;
+    this.owner = DETACHED;
+    this.serial = DETACHED.serial;
+    this.status = "unsaved";
+  }
+}
+
+/** The key under which an object holds its slot. */
+export const SLOT: unique symbol = Symbol("dhara.slot");
+
+/** Returns a value's slot, or `undefined` if the value is not a persistent object. */
+export function slotOf(value: object): Slot | undefined {
+  const slot = (value as { [SLOT]?: Slot })[SLOT];
+  // An object that merely inherits from a persistent one sees that one's slot.
+  return slot !== undefined && (slot.self === value || slot.target === value)
+    ? slot
+    : undefined;
+}

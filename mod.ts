@@ -1,0 +1,71 @@
+/**
+ * Dhara is a persistent object database: a program keeps its data as ordinary
+ * objects, and {@linkcode Connection.commit} makes all that is reachable from
+ * the root durable, all of it or none.
+ *
+ * @example
+ * ```ts
+ * import { Connection, FileStorage, Persistent } from "@dhara/dhara";
+ *
+ * class Account extends Persistent {
+ *   owner = "";
+ *   balance = 0;
+ *   deposit(amount: number) {
+ *     this.balance += amount;
+ *   }
+ * }
+ *
+ * const path = Deno.makeTempDirSync() + "/bank.dhara";
+ * using storage = new FileStorage(path);
+ * using connection = new Connection(storage, { classes: { Account } });
+ * connection.root["ada"] ??= new Account();
+ * connection.root["ada"].deposit(10);
+ * connection.commit();
+ * ```
+ *
+ * @module
+ */
+export * from "./lib/errors.ts";
+export {
+  BrokenObject,
+  Persistent,
+  PersistentObject,
+  type Status,
+} from "./lib/persistent/persistent.ts";
+export {
+  type PersistentClass,
+  registerClass,
+} from "./lib/persistent/classes.ts";
+export {
+  Connection,
+  type ConnectionOptions,
+  type DefaultRoot,
+  type TransactOptions,
+} from "./lib/persistent/connection.ts";
+export { PersistentDict } from "./lib/collections/dict.ts";
+export { PersistentList } from "./lib/collections/list.ts";
+export { PersistentSet } from "./lib/collections/set.ts";
+export type {
+  CommitResult,
+  PackProgress,
+  Session,
+  Storage,
+  Tid,
+} from "./lib/storage/storage.ts";
+export {
+  type Oid,
+  packRecord,
+  recordData,
+  recordOid,
+  recordReferences,
+  ROOT_OID,
+} from "./lib/serialize/record.ts";
+export { MemoryStorage } from "./lib/storage/memory_storage.ts";
+export {
+  FileStorage,
+  type FileStorageOptions,
+} from "./lib/storage/file_storage.ts";
+export {
+  ClientStorage,
+  type ClientStorageOptions,
+} from "./lib/storage/client_storage.ts";
