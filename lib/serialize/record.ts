@@ -60,13 +60,23 @@ export function packRecord(
   return record;
 }
 
-function dataEnd(record: Uint8Array, bytes: DataView): number {
+function uint32(bytes: Uint8Array, at: number): number {
+  return (bytes[at]! << 24 | bytes[at + 1]! << 16 | bytes[at + 2]! << 8 |
+    bytes[at + 3]!) >>> 0;
+}
+
+/**
+ * Returns where a record's data ends; it begins at byte 12.
+ *
+ * @throws {DecodeError} if the record is not well-formed.
+ */
+export function recordDataEnd(record: Uint8Array): number {
   if (record.length < HEADER) {
     throw new DecodeError(
       `Cannot read record: it has ${record.length} bytes, ${HEADER} are the least`,
     );
   }
-  const end = HEADER + bytes.getUint32(8);
+  const end = HEADER + uint32(record, 8);
   if (end > record.length || (record.length - end) % 8 !== 0) {
     throw new DecodeError(
       `Cannot read record: ${record.length} bytes do not fit ${
@@ -83,9 +93,8 @@ function dataEnd(record: Uint8Array, bytes: DataView): number {
  * @throws {DecodeError} if the record is not well-formed.
  */
 export function recordOid(record: Uint8Array): Oid {
-  const bytes = view(record);
-  dataEnd(record, bytes);
-  return readOid(bytes, 0);
+  recordDataEnd(record);
+  return readOid(view(record), 0);
 }
 
 /**
@@ -94,7 +103,7 @@ export function recordOid(record: Uint8Array): Oid {
  * @throws {DecodeError} if the record is not well-formed.
  */
 export function recordData(record: Uint8Array): Uint8Array {
-  return record.subarray(HEADER, dataEnd(record, view(record)));
+  return record.subarray(HEADER, recordDataEnd(record));
 }
 
 /**
@@ -105,7 +114,7 @@ export function recordData(record: Uint8Array): Uint8Array {
 export function recordReferences(record: Uint8Array): Oid[] {
   const bytes = view(record);
   const references: Oid[] = [];
-  for (let at = dataEnd(record, bytes); at < record.length; at += 8) {
+  for (let at = recordDataEnd(record); at < record.length; at += 8) {
     references.push(readOid(bytes, at));
   }
   return references;
