@@ -1,0 +1,282 @@
+/**
+ * `dhara db`: serving a database, a shell on one, packing one.
+ *
+ * @module
+ */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { StorageServer } from "../../server.ts";
+import { ServerUnavailableError, StorageError } from "../errors.ts";
+import { Connection } from "../persistent/connection.ts";
+import {
+  DEFAULT_HOST,
+  DEFAULT_PORT,
+  formatAddress,
+  isLocal,
+  toAddress,
+} from "../protocol/address.ts";
+import { ClientStorage } from "../storage/client_storage.ts";
+import { FileStorage } from "../storage/file_storage.ts";
+import type { Storage } from "../storage/storage.ts";
+import type { Command, Group } from "./command.ts";
+import { type Option, UsageError, type Values } from "./options.ts";
+import { readonlyView } from "./readonly.ts";
+import { openShell, runCode, runShell } from "./shell.ts";
+
+/** What the commands must be told, since nothing in here imports it. */
+export interface Program {
+  /** The version, for the lines that begin a server and a shell. */
+  readonly version: string;
+  /** All that the library exports, for the shell. */
+  readonly library: Record<string, unknown>;
+}
+
+const FILE: Option = {
+  name: "file",
+  short: "f",
+  value: "PATH",
+  help: "The file that holds the database",
+};
+const SERVER: readonly Option[] = [
+  {
+    name: "host",
+    short: "h",
+    value: "HOST",
+    help: `The server's host (${DEFAULT_HOST})`,
+  },
+  {
+    name: "port",
+    short: "p",
+    value: "PORT",
+    range: [0, 65535],
+    help: `The server's TCP port (${DEFAULT_PORT})`,
+  },
+  {
+    name: "address",
+    value: "PATH",
+    help: "A Unix socket instead of host and port",
+  },
+];
+const READONLY: Option = {
+  name: "readonly",
+  help: "Refuse all changes",
+};
+const COUNT = [0, Number.MAX_SAFE_INTEGER] as const;
+const GCBYTES = 100_000_000;
+
+/** The group `dhara db`. */
+export function dbCommands(program: Program): Group {
+  return {
+    names: ["db"],
+    summary: "Serve a database, work in one, pack one",
+    commands: [start(program), client(program), pack],
+  };
+}
+
+function start({ version }: Program): Command {
+  return {
+    names: ["start", "server"],
+    summary: "Serve a database to other processes",
+    details:
+      "Without --file it serves a temporary file, which goes away with the server.\nControl-C or SIGTERM stops it when the commit under way is finished.",
+    options: [
+      FILE,
+      ...SERVER,
+      READONLY,
+      {
+        name: "gcbytes",
+        value: "N",
+        range: COUNT,
+        help: `Pack after so many bytes of commits, 0 for never (${GCBYTES})`,
+      },
+      {
+        name: "repair",
+        help: "Cut a damaged file where the damage begins; the rest is saved",
+      },
+      {
+        name: "insecure",
+        help: "Let other machines connect: they can read and write everything",
+      },
+    ],
+    run: (values) => serve(values, version),
+  };
+}
+
+async function serve(values: Values, version: string): Promise<number> {
+  const place = placeOf(values);
+  if (!isLocal(toAddress(place)) && !values.has("insecure")) {
+    throw new UsageError(
+      `Cannot listen on ${
+        formatAddress(toAddress(place))
+      }: other machines could read and write everything; listen on ${DEFAULT_HOST}, or add --insecure`,
+    );
+  }
+  const file = values.text("file");
+  if (values.has("repair") && file === undefined) {
+    throw new UsageError("Cannot repair: say which file with --file PATH");
+  }
+  const stop = Promise.withResolvers<void>();
+  const unlisten = onStopSignal(stop.resolve);
+  const directory = file === undefined
+    ? Deno.makeTempDirSync({ prefix: "dhara-" })
+    : undefined;
+  try {
+    using storage = new FileStorage(file ?? join(directory!, "temporary"), {
+      readonly: values.has("readonly"),
+      repair: values.has("repair"),
+    });
+    await using server = new StorageServer({
+      storage,
+      ...place,
+      gcbytes: values.number("gcbytes") ?? GCBYTES,
+      insecure: values.has("insecure"),
+      log: (level, message) => level === "error" && console.error(message),
+    });
+    await server.listen();
+    console.log(
+      `dhara ${version} ready on ${server.name}, serving ${
+        file ?? "a temporary file"
+      }`,
+    );
+    await Promise.race([stop.promise, server.finished]);
+    await server.shutdown();
+    console.log(`dhara stopped on ${server.name}`);
+    return 0;
+  } finally {
+    unlisten();
+    if (directory) Deno.removeSync(directory, { recursive: true });
+  }
+}
+
+/** Calls back when the process is asked to end; returns how to undo that. */
+function onStopSignal(callback: () => void): () => void {
+  const signals: Deno.Signal[] = Deno.build.os === "windows"
+    ? ["SIGINT", "SIGBREAK"]
+    : ["SIGINT", "SIGTERM", "SIGHUP"];
+  for (const signal of signals) Deno.addSignalListener(signal, callback);
+  return () => {
+    for (const signal of signals) Deno.removeSignalListener(signal, callback);
+  };
+}
+
+function client(program: Program): Command {
+  return {
+    names: ["client"],
+    summary:
+      "Open a shell on a server's database, or on a file without a server",
+    options: [
+      FILE,
+      ...SERVER,
+      READONLY,
+      {
+        name: "cache-size",
+        value: "N",
+        range: [1, Number.MAX_SAFE_INTEGER],
+        help: "How many objects to keep in memory (100000)",
+      },
+      {
+        name: "eval",
+        short: "e",
+        value: "CODE",
+        help: "Run the code, print its last value and end",
+      },
+    ],
+    async run(values) {
+      using storage = openStorage(values);
+      const cacheSize = values.number("cache-size");
+      using connection = new Connection(
+        storage,
+        cacheSize === undefined ? {} : { cacheSize },
+      );
+      openShell(connection, program.library);
+      const code = values.text("eval");
+      return code === undefined
+        ? await runShell(
+          connection,
+          `dhara ${program.version} on ${nameOf(values)}`,
+        )
+        : await runCode(connection, code);
+    },
+  };
+}
+
+const pack: Command = {
+  names: ["pack"],
+  summary: "Drop old revisions and what cannot be reached from the root",
+  details:
+    "A server packs while it goes on serving; a file is packed when this ends.",
+  options: [FILE, ...SERVER],
+  run(values) {
+    const file = values.text("file");
+    // Opening would make a file that is not there.
+    if (file !== undefined && !existsSync(file)) {
+      throw new StorageError(`Cannot pack ${file}: there is no such file`);
+    }
+    const before = file === undefined ? 0 : Deno.statSync(file).size;
+    using storage = openStorage(values);
+    for (const _ of storage.pack());
+    if (file === undefined) {
+      console.log(`Packing has begun on ${nameOf(values)}`);
+    } else {
+      const after = Deno.statSync(file).size;
+      console.log(`Packed ${file}: ${before} bytes before, ${after} after`);
+    }
+    return Promise.resolve(0);
+  },
+};
+
+/** Where the options say that the server is. */
+function placeOf(values: Values) {
+  const address = values.text("address");
+  const host = values.text("host");
+  const port = values.number("port");
+  if (address !== undefined && (host !== undefined || port !== undefined)) {
+    throw new UsageError(
+      "Cannot use --address with --host or --port: a server has one place",
+    );
+  }
+  return { address, host, port };
+}
+
+function nameOf(values: Values): string {
+  return values.text("file") ?? formatAddress(toAddress(placeOf(values)));
+}
+
+/** Opens the file, or connects to the server, that the options name. */
+function openStorage(values: Values): Storage {
+  const place = placeOf(values);
+  const file = values.text("file");
+  if (file === undefined) {
+    const storage = connect(place);
+    return values.has("readonly") ? readonlyView(storage) : storage;
+  }
+  if (Object.values(place).some((part) => part !== undefined)) {
+    throw new UsageError(
+      "Cannot use --file with --host, --port or --address: it opens the file without a server",
+    );
+  }
+  return new FileStorage(file, { readonly: values.has("readonly") });
+}
+
+function connect(place: ReturnType<typeof placeOf>): Storage {
+  try {
+    return new ClientStorage(place);
+  } catch (error) {
+    if (!(error instanceof ServerUnavailableError)) throw error;
+    const address = toAddress(place);
+    const start = place.address !== undefined
+      ? ` --address ${place.address}`
+      : place.port !== undefined
+      ? ` --port ${place.port}`
+      : "";
+    const hint = isLocal(address)
+      ? `; start one with: dhara db start${start}`
+      : "";
+    throw new ServerUnavailableError(
+      `Cannot connect to ${
+        formatAddress(address)
+      }: no server answers there${hint}`,
+      { cause: error },
+    );
+  }
+}
