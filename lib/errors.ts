@@ -110,3 +110,6 @@ export class ProtocolError extends DharaError {}
 
 /** No server answers at the address. */
 export class ServerUnavailableError extends DharaError {}
+
+/** A server cannot listen at the address. */
+export class ListenError extends DharaError {}

@@ -1,0 +1,169 @@
+/**
+ * Protocol 1 as a client speaks it, over a socket that blocks.
+ *
+ * @module
+ */
+import {
+  ObjectNotFoundError,
+  ProtocolError,
+  ReadConflictError,
+} from "../errors.ts";
+import { type Oid, readOid } from "../serialize/record.ts";
+import type { BlockingSocket } from "./blocking_socket.ts";
+import { Command, PROTOCOL_1, Status } from "./protocol1.ts";
+import { transactionLength } from "./transaction.ts";
+
+/** The most objects asked for in one `B` request. */
+const LOAD_MANY = 5000;
+/** The longest record believed in; a longer one means that the server talks nonsense. */
+const LONGEST = 2 ** 30;
+
+/** The requests of protocol 1. */
+export class Client1 {
+  #socket: BlockingSocket;
+
+  /** Greets the server at the other end of the socket. */
+  constructor(socket: BlockingSocket) {
+    this.#socket = socket;
+    socket.writeByte(Command.version);
+    socket.writeUint32(PROTOCOL_1);
+    const theirs = socket.readUint32();
+    if (theirs !== PROTOCOL_1) {
+      throw this.#nonsense(`it speaks protocol ${theirs}, not ${PROTOCOL_1}`);
+    }
+  }
+
+  /** `M`: returns `count` new numbers. */
+  allocate(count: number): Oid[] {
+    const socket = this.#socket;
+    for (let left = count; left > 0; left -= 255) {
+      socket.writeByte(Command.newOids);
+      socket.writeByte(Math.min(left, 255));
+    }
+    return this.#readOids(count);
+  }
+
+  /** `L`: returns one record. */
+  load(oid: Oid): Uint8Array {
+    this.#socket.writeByte(Command.load);
+    this.#socket.writeOid(oid);
+    const record = this.#readRecord(oid, 1);
+    if (record instanceof Error) throw record;
+    return record;
+  }
+
+  /** `B`: returns many records. */
+  loadMany(oids: readonly Oid[]): Uint8Array[] {
+    const records: Uint8Array[] = [];
+    let missing: Error | undefined;
+    for (let from = 0; from < oids.length; from += LOAD_MANY) {
+      const batch = oids.slice(from, from + LOAD_MANY);
+      this.#socket.writeByte(Command.loadMany);
+      this.#socket.writeUint32(batch.length);
+      for (const oid of batch) this.#socket.writeOid(oid);
+      // All answers have to be read, even after one that says no.
+      batch.forEach((oid, i) => {
+        const record = this.#readRecord(oid, batch.length - i);
+        if (!(record instanceof Error)) records.push(record);
+        else missing ??= record;
+      });
+      if (missing !== undefined) throw missing;
+    }
+    return records;
+  }
+
+  /** `S`: moves the server's snapshot; returns what was changed since the last one. */
+  sync(): Oid[] {
+    this.#socket.writeByte(Command.sync);
+    return this.#readOids(this.#readCount());
+  }
+
+  /** `C`: moves the server's snapshot; returns what was changed. The server waits for the records. */
+  beginCommit(): Oid[] {
+    this.#socket.writeByte(Command.commit);
+    return this.#readOids(this.#readCount());
+  }
+
+  /** Ends a commit that was begun, without storing anything. */
+  giveUpCommit(): void {
+    this.#socket.writeUint32(0);
+    this.#socket.flush();
+  }
+
+  /** Ends a commit that was begun; returns false on a conflict. */
+  finishCommit(records: readonly (readonly [Oid, Uint8Array])[]): boolean {
+    const socket = this.#socket;
+    socket.writeUint32(transactionLength(records));
+    for (const [oid, record] of records) {
+      socket.writeUint32(8 + record.length);
+      socket.writeOid(oid);
+      socket.write(record);
+    }
+    const status = socket.read(1)[0];
+    if (status === Status.okay) return true;
+    if (status === Status.invalid) return false;
+    throw this.#nonsense(`it answered a commit with byte ${status}`);
+  }
+
+  /** `P`: begins to pack. */
+  pack(): void {
+    this.#socket.writeByte(Command.pack);
+    const status = this.#socket.read(1)[0];
+    if (status !== Status.okay) {
+      throw this.#nonsense(`it answered a pack with byte ${status}`);
+    }
+  }
+
+  /** `.`: ends the conversation. */
+  end(): void {
+    try {
+      this.#socket.writeByte(Command.end);
+      this.#socket.flush();
+    } catch {
+      // Whatever is wrong with the connection, it is over now.
+    }
+    this.#socket.close();
+  }
+
+  /** Reads one answer to `L` or `B`; `answers` more, this one included, will come. */
+  #readRecord(oid: Oid, answers: number): Uint8Array | Error {
+    const socket = this.#socket;
+    const status = socket.read(1, answers)[0];
+    if (status === Status.unknown) return new ObjectNotFoundError(oid);
+    if (status === Status.invalid) {
+      return new ReadConflictError(
+        `Cannot load object #${oid}: it was changed since the snapshot`,
+        { oids: [oid] },
+      );
+    }
+    if (status !== Status.okay) {
+      throw this.#nonsense(`it answered a load with byte ${status}`);
+    }
+    const length = socket.readUint32(4 + answers - 1);
+    if (length > LONGEST) {
+      throw this.#nonsense(`it announced a record of ${length} bytes`);
+    }
+    return socket.readLarge(length, length + answers - 1);
+  }
+
+  /** Reads how many numbers will follow. */
+  #readCount(): number {
+    return this.#socket.readUint32();
+  }
+
+  #readOids(count: number): Oid[] {
+    const bytes = this.#socket.readLarge(8 * count);
+    const view = new DataView(bytes.buffer);
+    const oids = new Array<Oid>(count);
+    for (let i = 0; i < count; i++) oids[i] = readOid(view, 8 * i);
+    return oids;
+  }
+
+  #nonsense(what: string): ProtocolError {
+    return this.#socket.fail(
+      new ProtocolError(
+        `Cannot understand the server at ${this.#socket.name}: ${what}`,
+      ),
+    );
+  }
+}

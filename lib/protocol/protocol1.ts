@@ -1,0 +1,302 @@
+/**
+ * Protocol 1, which Durus' clients speak: one client's requests, answered from
+ * its session. `docs/protocol.md` describes it.
+ *
+ * @module
+ */
+import {
+  ObjectNotFoundError,
+  ProtocolError,
+  ReadConflictError,
+} from "../errors.ts";
+import { type Oid, readOid, ROOT_OID } from "../serialize/record.ts";
+import type { Session, Storage } from "../storage/storage.ts";
+import type { Channel } from "./channel.ts";
+import { parseTransaction } from "./transaction.ts";
+import type { UnusedOids } from "./unused_oids.ts";
+
+/** The number of this protocol. */
+export const PROTOCOL_1 = 1;
+
+/** The letters of the requests. */
+export const Command = {
+  version: 0x56, // V
+  newOid: 0x4e, // N
+  newOids: 0x4d, // M
+  load: 0x4c, // L
+  loadMany: 0x42, // B
+  sync: 0x53, // S
+  commit: 0x43, // C
+  pack: 0x50, // P
+  quit: 0x51, // Q
+  end: 0x2e, // .
+} as const;
+
+/** The letters of the answers. */
+export const Status = {
+  okay: 0x4f, // O
+  unknown: 0x4b, // K
+  invalid: 0x49, // I
+} as const;
+
+/** What a client may ask for at most. */
+export interface Limits {
+  /** Bytes of one commit. */
+  readonly transactionBytes: number;
+  /** Objects in one `B` request. */
+  readonly loadMany: number;
+  /** Numbers that a client holds and has not used. */
+  readonly unusedOids: number;
+}
+
+/** What the clients of a server have in common. */
+export interface Shared {
+  readonly storage: Storage;
+  readonly limits: Limits;
+  readonly unused: UnusedOids<Client>;
+  readonly allowQuit: boolean;
+  /** Whether the server is stopping: no further requests are taken. */
+  readonly stopping: boolean;
+  /** Begins to pack, unless that is under way. */
+  pack(): void;
+  /** Begins to stop the server. */
+  quit(): void;
+  /** Notes a commit of so many objects and bytes. */
+  committed(client: Client, objects: number, bytes: number): void;
+}
+
+/** How long a long answer may go on before other clients get their turn, in milliseconds. */
+const TURN = 20;
+
+/** One client of a server. */
+export class Client {
+  /** Whether a request has begun whose answer is not sent yet. */
+  busy = false;
+  /** The client's address, for the log. */
+  readonly name: string;
+  #shared: Shared;
+  #channel: Channel;
+  #session: Session;
+  #greeted = false;
+
+  /** Makes the client that sits at the other end of a channel. */
+  constructor(name: string, channel: Channel, shared: Shared) {
+    this.name = name;
+    this.#channel = channel;
+    this.#shared = shared;
+    this.#session = shared.storage.session();
+  }
+
+  /**
+   * Answers requests until the client ends, or the server stops.
+   *
+   * @throws {ProtocolError} and whatever the storage throws; nothing of the request was done then.
+   */
+  async serve(): Promise<void> {
+    try {
+      for (;;) {
+        // Answers go out before the client counts as idle, and is cut off by a stop.
+        if (this.#channel.available === 0 || this.#shared.stopping) {
+          await this.#channel.flush();
+        }
+        if (this.#shared.stopping) return;
+        this.busy = false;
+        const command = await this.#channel.readByte();
+        if (command === undefined) return;
+        this.busy = true;
+        if (!await this.#answer(command)) return await this.#channel.flush();
+      }
+    } catch (error) {
+      // The requests before this one were fine, and are answered.
+      await this.#channel.flush().catch(() => {});
+      throw error;
+    } finally {
+      this.busy = false;
+      this.#shared.unused.release(this);
+      this.#session.close();
+    }
+  }
+
+  /** Answers one request; returns whether to go on. */
+  async #answer(command: number): Promise<boolean> {
+    switch (command) {
+      case Command.load:
+        await this.#load(readOid(view(await this.#channel.read(8)), 0));
+        return true;
+      case Command.loadMany:
+        await this.#loadMany();
+        return true;
+      case Command.newOid:
+        await this.#allocate(1);
+        return true;
+      case Command.newOids:
+        await this.#allocate((await this.#channel.read(1))[0]!);
+        return true;
+      case Command.sync:
+        await this.#putOids(this.#session.sync());
+        return true;
+      case Command.commit:
+        await this.#commit();
+        return true;
+      case Command.pack:
+        // A web page can make a browser send "POST ..." here, and a pack drops history.
+        if (!this.#greeted) {
+          throw new ProtocolError("Cannot pack: the client did not greet");
+        }
+        this.#shared.pack();
+        this.#channel.putByte(Status.okay);
+        return true;
+      case Command.version:
+        return await this.#greet();
+      case Command.quit:
+        if (!this.#shared.allowQuit) {
+          throw new ProtocolError(
+            "Cannot stop the server for a client: it was told not to",
+          );
+        }
+        this.#shared.quit();
+        return false;
+      case Command.end:
+        return false;
+      default:
+        throw new ProtocolError(
+          `Cannot answer the client: there is no command ${
+            JSON.stringify(String.fromCharCode(command))
+          }`,
+        );
+    }
+  }
+
+  async #greet(): Promise<boolean> {
+    const theirs = view(await this.#channel.read(4)).getUint32(0);
+    this.#channel.putUint32(PROTOCOL_1);
+    if (theirs !== PROTOCOL_1) {
+      throw new ProtocolError(
+        `Cannot serve the client: it speaks protocol ${theirs}, not ${PROTOCOL_1}`,
+      );
+    }
+    this.#greeted = true;
+    return true;
+  }
+
+  async #allocate(count: number): Promise<void> {
+    const { unused, limits } = this.#shared;
+    if (unused.count(this) + count > limits.unusedOids) {
+      throw new ProtocolError(
+        `Cannot give the client numbers: it holds ${
+          unused.count(this)
+        } unused ones`,
+      );
+    }
+    const oids = unused.hand(this, count, (n) => this.#session.allocate(n));
+    for (const oid of oids) this.#channel.putOid(oid);
+    if (this.#channel.full) await this.#channel.flush();
+  }
+
+  async #putOids(oids: readonly Oid[]): Promise<void> {
+    this.#channel.putUint32(oids.length);
+    for (const oid of oids) {
+      this.#channel.putOid(oid);
+      if (this.#channel.full) await this.#channel.flush();
+    }
+  }
+
+  async #load(oid: Oid): Promise<void> {
+    let record;
+    try {
+      record = this.#session.load(oid);
+    } catch (error) {
+      this.#channel.putByte(this.#statusOf(oid, error));
+      if (this.#channel.full) await this.#channel.flush();
+      return;
+    }
+    this.#channel.putByte(Status.okay);
+    this.#channel.putUint32(record.length);
+    await this.#channel.put(record);
+  }
+
+  #statusOf(oid: Oid, error: unknown): number {
+    if (error instanceof ReadConflictError) return Status.invalid;
+    if (!(error instanceof ObjectNotFoundError)) throw error;
+    // It may be newer than the snapshot: then the client must sync first, and
+    // not be told that there is no such object, which for the root would mean
+    // that the database is new.
+    using newest = this.#shared.storage.session();
+    return exists(newest, oid) ? Status.invalid : Status.unknown;
+  }
+
+  async #loadMany(): Promise<void> {
+    const count = view(await this.#channel.read(4)).getUint32(0);
+    const most = this.#shared.limits.loadMany;
+    if (count > most) {
+      throw new ProtocolError(
+        `Cannot load ${count} objects at once: ${most} are the most`,
+      );
+    }
+    // Read all of it before the first answer: the client does not read answers while it sends.
+    const oids = view(await this.#channel.readLarge(8 * count));
+    let turn = Date.now();
+    for (let i = 0; i < count; i++) {
+      await this.#load(readOid(oids, 8 * i));
+      if (i % 100 === 99 && Date.now() - turn > TURN) {
+        await this.#channel.flush();
+        await new Promise((resolve) => setTimeout(resolve, 0));
+        turn = Date.now();
+      }
+    }
+  }
+
+  async #commit(): Promise<void> {
+    await this.#putOids(this.#session.sync());
+    await this.#channel.flush();
+    const length = view(await this.#channel.read(4)).getUint32(0);
+    if (length === 0) return;
+    const most = this.#shared.limits.transactionBytes;
+    if (length > most) {
+      throw new ProtocolError(
+        `Cannot take the commit: it has ${length} bytes, ${most} are the most`,
+      );
+    }
+    const records = parseTransaction(await this.#channel.readLarge(length));
+    this.#checkOids(records.keys());
+    const result = this.#session.commit(records);
+    if ("invalid" in result) {
+      // The list is not lost: the snapshot did not move, so the next sync() has it.
+      this.#channel.putByte(Status.invalid);
+      return;
+    }
+    this.#shared.unused.use(records.keys());
+    this.#shared.committed(this, records.size, length);
+    this.#channel.putByte(Status.okay);
+  }
+
+  /** Makes sure that each object is either the client's own new one, or exists. */
+  #checkOids(oids: Iterable<Oid>): void {
+    for (const oid of oids) {
+      const holder = this.#shared.unused.holderOf(oid);
+      if (holder === this) continue;
+      if (holder === undefined && exists(this.#session, oid)) continue;
+      // Whoever comes first makes the root; the others have a conflict then.
+      if (oid === ROOT_OID && !exists(this.#session, oid)) continue;
+      throw new ProtocolError(
+        holder === undefined
+          ? `Cannot take the commit: nobody was given the number #${oid}`
+          : `Cannot take the commit: another client was given the number #${oid}`,
+      );
+    }
+  }
+}
+
+function view(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+function exists(session: Session, oid: Oid): boolean {
+  try {
+    session.load(oid);
+  } catch (error) {
+    // Any other error means that there is something: old, or damaged, and to be replaced.
+    return !(error instanceof ObjectNotFoundError);
+  }
+  return true;
+}

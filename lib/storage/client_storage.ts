@@ -1,0 +1,266 @@
+/**
+ * A storage that lives in another process: it asks a server for everything,
+ * and the program's thread waits for the answers.
+ *
+ * @module
+ */
+import {
+  ReadConflictError,
+  StorageClosedError,
+  StorageError,
+} from "../errors.ts";
+import { type AddressOptions, toAddress } from "../protocol/address.ts";
+import { BlockingSocket, SocketWorker } from "../protocol/blocking_socket.ts";
+import { Client1 } from "../protocol/client1.ts";
+import { transactionLength } from "../protocol/transaction.ts";
+import type { Oid } from "../serialize/record.ts";
+import type {
+  CommitResult,
+  PackProgress,
+  Session,
+  Storage,
+  Tid,
+} from "./storage.ts";
+
+/** The least numbers asked of the server at once. */
+const POOL = 32;
+
+/** Options of a {@linkcode ClientStorage}. */
+export interface ClientStorageOptions extends AddressOptions {
+  /**
+   * How long to wait for the server without any byte from it, in milliseconds,
+   * before it is taken for dead; 60,000 unless given.
+   */
+  timeout?: number | undefined;
+}
+
+/**
+ * The storage of a server, for any number of connections. Everything is
+ * synchronous: a worker owns the sockets, and the calling thread stands still
+ * until the answer is there. So the server cannot be in the same thread.
+ *
+ * The program needs the permission `--allow-net`. A program that ends without
+ * `close()` ends all the same.
+ *
+ * The server tells no transaction numbers, so `tid` is the moment at which the
+ * session learned of its snapshot. A snapshot is kept by the server, not by
+ * the session: see {@linkcode ClientStorage.session}.
+ *
+ * @example Nobody answers
+ * ```ts
+ * import { ClientStorage, ServerUnavailableError } from "@dhara/dhara";
+ * import { assertThrows } from "@std/assert";
+ *
+ * assertThrows(
+ *   () => new ClientStorage({ address: "/nowhere/dhara.sock" }),
+ *   ServerUnavailableError,
+ *   "Cannot connect to /nowhere/dhara.sock: no server answers there",
+ * );
+ * ```
+ */
+export class ClientStorage implements Storage {
+  #options: ClientStorageOptions;
+  #worker: SocketWorker | undefined;
+  /** A connection that is open and not yet anybody's session. */
+  #spare: Client1 | undefined;
+  #sessions = new Set<ClientSession>();
+  #closed = false;
+
+  /**
+   * Connects to a server.
+   *
+   * @throws {ServerUnavailableError} if no server answers at the address.
+   * @throws {ProtocolError} if what answers there is not a server of ours.
+   */
+  constructor(options: ClientStorageOptions = {}) {
+    this.#options = options;
+    try {
+      this.#spare = this.#connect();
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  /**
+   * Opens a session, which has a connection to the server of its own.
+   *
+   * After a commit that found changes of others (`invalid`) the server has
+   * moved on. Until `sync()` these objects cannot be loaded, and `load` throws
+   * a `ReadConflictError` for them; all others are as in the snapshot.
+   *
+   * @throws {ServerUnavailableError} if the server is gone.
+   */
+  session(): Session {
+    this.#check();
+    let client = this.#spare;
+    this.#spare = undefined;
+    if (client !== undefined) {
+      try {
+        // It may have been waiting for long: begin with the newest snapshot.
+        client.sync();
+      } catch {
+        client.end();
+        client = undefined;
+      }
+    }
+    const session = new ClientSession(
+      client ?? this.#connect(),
+      () => this.#sessions.delete(session),
+    );
+    this.#sessions.add(session);
+    return session;
+  }
+
+  /** Asks the server to pack. It returns once the server has begun. */
+  *pack(): Generator<PackProgress> {
+    this.#check();
+    const client = this.#connect();
+    try {
+      client.pack();
+    } finally {
+      client.end();
+    }
+    yield { records: 0, bytes: 0 };
+  }
+
+  /** Closes all sessions and their connections. Closing twice is fine. */
+  close(): void {
+    this.#closed = true;
+    for (const session of this.#sessions) session.close();
+    this.#spare?.end();
+    this.#spare = undefined;
+    this.#worker?.terminate();
+    this.#worker = undefined;
+  }
+
+  /** Does the same as `close()`. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #connect(): Client1 {
+    // A worker that did not answer in time was given up; begin with a new one.
+    if (this.#worker === undefined || !this.#worker.alive) {
+      this.#worker = new SocketWorker(this.#options.timeout ?? 60_000);
+    }
+    const address = toAddress(this.#options);
+    return new Client1(new BlockingSocket(this.#worker, address));
+  }
+
+  #check(): void {
+    if (this.#closed) {
+      throw new StorageClosedError(
+        "Cannot use the storage: it was closed",
+      );
+    }
+  }
+}
+
+class ClientSession implements Session {
+  #client: Client1;
+  #onClose: () => void;
+  #tid: Tid;
+  /** Numbers from the server that were not asked for yet, the next one last. */
+  #pool: Oid[] = [];
+  /** What others changed since the snapshot, as far as the server told already. */
+  #pending = new Set<Oid>();
+  #closed = false;
+
+  constructor(client: Client1, onClose: () => void) {
+    this.#client = client;
+    this.#onClose = onClose;
+    this.#tid = newTid(0);
+  }
+
+  get tid(): Tid {
+    return this.#tid;
+  }
+
+  allocate(count: number): Oid[] {
+    this.#check();
+    if (this.#pool.length < count) {
+      const missing = Math.max(POOL, count - this.#pool.length);
+      const more = this.#client.allocate(missing);
+      this.#pool = more.reverse().concat(this.#pool);
+    }
+    return this.#pool.splice(this.#pool.length - count).reverse();
+  }
+
+  load(oid: Oid): Uint8Array {
+    this.#check();
+    this.#checkPending(oid);
+    return this.#client.load(oid);
+  }
+
+  loadMany(oids: readonly Oid[]): Uint8Array[] {
+    this.#check();
+    for (const oid of oids) this.#checkPending(oid);
+    return this.#client.loadMany(oids);
+  }
+
+  sync(): Oid[] {
+    this.#check();
+    this.#learn(this.#client.sync());
+    const changed = [...this.#pending];
+    this.#pending.clear();
+    this.#tid = newTid(this.#tid);
+    return changed;
+  }
+
+  commit(records: Iterable<readonly [Oid, Uint8Array]>): CommitResult {
+    this.#check();
+    const all = [...records];
+    if (all.length === 0) return { tid: this.#tid };
+    if (transactionLength(all) >= 2 ** 32) {
+      throw new StorageError(
+        "Cannot commit: the protocol takes less than 4 GiB at once",
+      );
+    }
+    this.#learn(this.#client.beginCommit());
+    if (this.#pending.size > 0) {
+      this.#client.giveUpCommit();
+      return { invalid: [...this.#pending] };
+    }
+    if (!this.#client.finishCommit(all)) {
+      // Somebody was faster while the records travelled.
+      this.#learn(this.#client.sync());
+      return { invalid: [...this.#pending] };
+    }
+    this.#tid = newTid(this.#tid);
+    return { tid: this.#tid };
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#client.end();
+    this.#onClose();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #learn(changed: readonly Oid[]): void {
+    for (const oid of changed) this.#pending.add(oid);
+  }
+
+  #checkPending(oid: Oid): void {
+    if (!this.#pending.has(oid)) return;
+    throw new ReadConflictError(
+      `Cannot load object #${oid}: it was changed since the snapshot`,
+      { oids: [oid] },
+    );
+  }
+
+  #check(): void {
+    if (this.#closed) {
+      throw new StorageClosedError("Cannot use the session: it was closed");
+    }
+  }
+}
+
+function newTid(last: Tid): Tid {
+  return Math.max(Date.now() * 1000, last + 1);
+}
