@@ -30,6 +30,9 @@ const HEADER = 12;
 /** More objects than this, and the list of them is not kept for the next record. */
 const KEPT_OBJECTS = 64;
 
+/** The level of strings and numbers inside an extension: nothing else may be there. */
+const LEAF = MAX_DEPTH + 2;
+
 /** A value that stands for a place where there is nothing. */
 const HOLE = Symbol("hole");
 
@@ -48,7 +51,8 @@ export class Decoder {
   /** The objects of the data in the order of their numbers. */
   #objects: object[] = [];
   #objectCount = 0;
-  #classNames: string[] = [];
+  /** Class names in the order of their numbers, the record's own first. */
+  #classNames: string[] = [""];
 
   /** Makes a decoder that gets referred objects from `references`. */
   constructor(references: ReferenceReader) {
@@ -66,7 +70,7 @@ export class Decoder {
     this.#at = HEADER;
     this.#end = recordDataEnd(record);
     try {
-      return this.#readClassName();
+      return this.#readName();
     } finally {
       this.#bytes = eight;
     }
@@ -87,7 +91,7 @@ export class Decoder {
       this.#bytes = record;
       this.#at = HEADER;
       this.#end = recordDataEnd(record);
-      this.#readClassName();
+      this.#classNames[0] = this.#readName();
       const state = target ?? {};
       this.#add(state);
       const count = this.#readMapHeader();
@@ -115,7 +119,7 @@ export class Decoder {
       for (let i = 0; i < this.#objectCount; i++) this.#objects[i] = eight;
     }
     this.#objectCount = 0;
-    if (this.#classNames.length > 0) this.#classNames = [];
+    if (this.#classNames.length > 1) this.#classNames = [""];
     this.#busy = false;
   }
 
@@ -172,14 +176,6 @@ export class Decoder {
     this.#at = at + 8;
   }
 
-  #readClassName(): string {
-    const name = this.#readString(this.#readByte());
-    if (name === undefined) {
-      throw this.#error("the data does not begin with a class name");
-    }
-    return name;
-  }
-
   #readMapHeader(): number {
     const code = this.#readByte();
     if (code >= 0x80 && code <= 0x8f) return code & 0x0f;
@@ -214,27 +210,28 @@ export class Decoder {
     return text;
   }
 
-  #readKey(): string {
+  /** Reads the name of a class or a property, or another string. */
+  #readName(): string {
     const code = this.#readByte();
-    const key = this.#readString(code);
-    if (key !== undefined) return key;
-    // A key with lone surrogates is an extension.
+    const name = this.#readString(code);
+    if (name !== undefined) return name;
+    // One with lone surrogates is an extension.
     this.#at--;
-    const value = this.#readValue(MAX_DEPTH);
+    const value = this.#readValue(LEAF);
     if (typeof value === "string") return value;
-    throw this.#error("a property's name is not a string");
+    throw this.#error("a string is missing");
   }
 
   #readState(target: Bag, count: number) {
     for (let i = 0; i < count; i++) {
-      const key = this.#readKey();
+      const key = this.#readName();
       if (key.charCodeAt(0) === 95 && key.startsWith("_p_")) {
         throw this.#error(
           `the state has ${JSON.stringify(key)}, a name that is Dhara's own`,
         );
       }
       const value = this.#readItem(2);
-      // Assigning would run a setter of the class, if it has one of this name.
+      // Assigning would run a setter that it inherits: one of the class, or `__proto__`.
       if (key in target) define(target, key, value);
       else target[key] = value;
     }
@@ -242,9 +239,9 @@ export class Decoder {
 
   #readProperties(target: Bag, count: number, depth: number) {
     for (let i = 0; i < count; i++) {
-      const key = this.#readKey();
+      const key = this.#readName();
       const value = this.#readItem(depth);
-      if (key === "__proto__") define(target, key, value);
+      if (key in target) define(target, key, value);
       else target[key] = value;
     }
   }
@@ -371,6 +368,9 @@ export class Decoder {
   #readExtension(length: number, depth: number): unknown {
     const type = this.#readByte();
     this.#need(length);
+    if (depth === LEAF && type !== Extension.Utf16) {
+      throw this.#error("a string or a number is missing");
+    }
     const end = this.#at + length;
     const value = this.#readContent(type, end, length, depth);
     if (this.#at !== end) {
@@ -431,35 +431,19 @@ export class Decoder {
     if (!Number.isSafeInteger(oid) || oid < 0) {
       throw this.#error("a reference without an oid");
     }
-    let className: string | undefined;
-    const code = this.#readByte();
-    if (code < 0x80) {
-      className = this.#classNames[code];
-    } else {
-      className = this.#readString(code);
-      if (className !== undefined) {
-        this.#classNames.push(className);
-      } else {
-        this.#at--;
-        className = this.#classNames[this.#readNumber()];
-      }
-    }
-    if (className === undefined) {
+    let className = this.#readValue(LEAF);
+    if (typeof className === "string") this.#classNames.push(className);
+    else className = this.#classNames[className as number];
+    if (typeof className !== "string") {
       throw this.#error("a reference without a class name");
     }
     return this.#references.ghost(oid, className);
   }
 
   #readNumber(): number {
-    const value = this.#readValue(MAX_DEPTH + 1);
+    const value = this.#readValue(LEAF);
     if (typeof value === "number") return value;
     throw this.#error("a number is missing");
-  }
-
-  #readText2(): string {
-    const value = this.#readValue(MAX_DEPTH + 1);
-    if (typeof value === "string") return value;
-    throw this.#error("a string is missing");
   }
 
   #readBackReference(length: number): object {
@@ -491,9 +475,13 @@ export class Decoder {
     const sign = this.#readByte();
     if (sign > 1) throw this.#error("a bigint's sign is neither 0 nor 1");
     let digits = "0x0";
-    for (let at = this.#at; at < end; at++) {
-      const byte = this.#bytes[at]!;
-      digits += (byte < 16 ? "0" : "") + byte.toString(16);
+    for (let at = this.#at; at < end; at += 512) {
+      const units: number[] = [];
+      for (let i = at; i < at + 512 && i < end; i++) {
+        const byte = this.#bytes[i]!;
+        units.push(hexUnit(byte >> 4), hexUnit(byte & 15));
+      }
+      digits += String.fromCharCode.apply(null, units);
     }
     try {
       const magnitude = BigInt(digits);
@@ -538,8 +526,8 @@ export class Decoder {
   }
 
   #readRegExp(): RegExp {
-    const source = this.#readText2();
-    const flags = this.#readText2();
+    const source = this.#readName();
+    const flags = this.#readName();
     const lastIndex = this.#readNumber();
     let expression: RegExp;
     try {
@@ -553,7 +541,7 @@ export class Decoder {
   }
 
   #readUrl(): URL {
-    const href = this.#readText2();
+    const href = this.#readName();
     let url: URL;
     try {
       url = new URL(href);
@@ -584,7 +572,7 @@ export class Decoder {
 
   #readError(depth: number): Error {
     this.#checkDepth(depth);
-    const name = this.#readText2();
+    const name = this.#readName();
     const ErrorClass = errorClasses.has(name) ? builtIn(name) : undefined;
     if (ErrorClass === undefined) {
       throw this.#error(`${JSON.stringify(name)} is no error class`);
@@ -600,13 +588,17 @@ export class Decoder {
     for (const enumerable of [false, true]) {
       const count = this.#readMapHeader();
       for (let i = 0; i < count; i++) {
-        const key = this.#readKey();
+        const key = this.#readName();
         const value = this.#readItem(depth + 1);
         define(error, key, value, enumerable);
       }
     }
     return error;
   }
+}
+
+function hexUnit(digit: number): number {
+  return digit < 10 ? 48 + digit : 87 + digit;
 }
 
 function define(

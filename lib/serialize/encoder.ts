@@ -102,10 +102,12 @@ export class Encoder {
   #objectCount = 0;
 
   #oid: Oid = 0;
+  #className = "";
   #state: object | undefined;
   #oids: Oid[] = [];
   #oidCount = 0;
   #oidSet: Set<Oid> | undefined;
+  /** Class names of references: those after the record's own, which is the first. */
   #classNames: string[] = [];
   #classIndex: Map<string, number> | undefined;
 
@@ -135,6 +137,7 @@ export class Encoder {
     }
     this.#busy = true;
     this.#oid = oid;
+    this.#className = className;
     this.#state = state;
     this.#at = this.#start + 12;
     try {
@@ -614,24 +617,32 @@ export class Encoder {
   #writeReference(oid: Oid, value: object) {
     const className = this.#references.classNameOf(value);
     if (oid !== this.#oid) this.#list(oid);
-    const names = this.#classNames;
-    let index = -1;
-    if (names.length <= FEW) index = names.indexOf(className);
-    else index = this.#classIndex?.get(className) ?? -1;
+    const index = this.#classNumber(className);
     const at = this.#begin(Extension.Reference);
     if (this.#at + 14 > this.#buffer.length) this.#grow(14);
     this.#writeUint(oid);
     if (index >= 0) {
       this.#writeUint(index);
     } else {
-      names.push(className);
-      if (names.length > FEW) {
-        this.#classIndex ??= new Map(names.map((name, i) => [name, i]));
-        this.#classIndex.set(className, names.length - 1);
-      }
       this.#writeString(className);
     }
     this.#end(at);
+  }
+
+  /** Gives a class name its number; answers the one it had before, or -1. */
+  #classNumber(className: string): number {
+    if (className === this.#className) return 0;
+    const names = this.#classNames;
+    const index = names.length <= FEW
+      ? names.indexOf(className)
+      : this.#classIndex?.get(className) ?? -1;
+    if (index >= 0) return index + 1;
+    names.push(className);
+    if (names.length > FEW) {
+      this.#classIndex ??= new Map(names.map((name, i) => [name, i]));
+      this.#classIndex.set(className, names.length - 1);
+    }
+    return -1;
   }
 
   /** Puts an oid on the list that follows the data. */
@@ -663,6 +674,7 @@ export class Encoder {
     switch (found.kind) {
       case Kind.Binary: {
         const bytes = contentOf(value, found.name);
+        if (found.code < 2) checkNoKeys(value); // Typed arrays have a key for each element.
         const at = this.#begin(Extension.Binary);
         if (this.#at === this.#buffer.length) this.#grow(1);
         this.#byte(found.code);
@@ -806,7 +818,6 @@ function contentOf(value: object, name: string): Uint8Array {
       `a resizable ${name} cannot be stored; store a copy`,
     );
   }
-  if (!view) checkNoKeys(value);
   return view
     ? new Uint8Array(buffer, view.byteOffset, view.byteLength)
     : new Uint8Array(buffer, 0, size);
