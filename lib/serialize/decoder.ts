@@ -331,6 +331,7 @@ export class Decoder {
   }
 
   #checkDepth(depth: number) {
+    if (depth === LEAF) throw this.#error("a string or a number is missing");
     if (depth > MAX_DEPTH) {
       throw this.#error(`values are nested more than ${MAX_DEPTH} deep`);
     }

@@ -61,6 +61,11 @@ const textEncoder = new TextEncoder();
 const objectPrototype = Object.prototype;
 const arrayPrototype = Array.prototype;
 const uint8Prototype = Uint8Array.prototype;
+/** The getter that knows the class of a typed array; `undefined` for anything else. */
+const typedArrayName = Object.getOwnPropertyDescriptor(
+  Object.getPrototypeOf(Uint8Array.prototype),
+  Symbol.toStringTag,
+)!.get as (this: unknown) => string | undefined;
 const getPrototypeOf = Object.getPrototypeOf;
 
 /** Thrown inside an encoder, which makes an {@linkcode EncodeError} of it. */
@@ -768,7 +773,7 @@ export class Encoder {
     const hidden: [string, unknown][] = [];
     const shown: [string, unknown][] = [];
     for (const key of Reflect.ownKeys(value)) {
-      if (typeof key === "symbol") throw extraProperty(value);
+      if (typeof key === "symbol") throw extraProperty(value, key);
       const property = Object.getOwnPropertyDescriptor(value, key)!;
       // The stack may be a property with a value or an accessor, as the runtime likes.
       if (key !== "stack" && (property.get || property.set)) {
@@ -801,14 +806,18 @@ function hexDigit(unit: number): number {
 /** The bytes of a typed array, `DataView` or `ArrayBuffer`. */
 function contentOf(value: object, name: string): Uint8Array {
   const view = ArrayBuffer.isView(value) ? value : undefined;
+  const trueName = typedArrayName.call(value) ??
+    (view ? "DataView" : "ArrayBuffer");
+  if (trueName !== name) throw impostor(value);
   const buffer = view ? view.buffer : value as ArrayBuffer;
+  // Fails on what is no buffer at all.
+  genuine(value, () => (buffer as ArrayBuffer).byteLength);
   if (getPrototypeOf(buffer) !== ArrayBuffer.prototype) {
     throw new Unstorable(
       value,
       "memory shared between threads cannot be stored; store a copy",
     );
   }
-  const size = genuine(value, () => (buffer as ArrayBuffer).byteLength);
   if ((buffer as ArrayBuffer).detached) {
     throw new Unstorable(value, `a detached ${name} cannot be stored`);
   }
@@ -820,7 +829,7 @@ function contentOf(value: object, name: string): Uint8Array {
   }
   return view
     ? new Uint8Array(buffer, view.byteOffset, view.byteLength)
-    : new Uint8Array(buffer, 0, size);
+    : new Uint8Array(buffer);
 }
 
 /** Runs what fails on objects that only have the prototype of a built-in class. */
@@ -829,32 +838,39 @@ function genuine<T>(value: object, look: () => T): T {
     return look();
   } catch (cause) {
     if (cause instanceof Unstorable) throw cause;
-    throw new Unstorable(
-      value,
-      "it has the prototype of a built-in class, but is none of its instances",
-    );
+    throw impostor(value);
   }
+}
+
+function impostor(value: object): Unstorable {
+  return new Unstorable(
+    value,
+    "it has the prototype of a built-in class, but is none of its instances",
+  );
 }
 
 function checkNoKeys(value: object, own = 0) {
   if (Reflect.ownKeys(value).length !== own) throw extraProperty(value);
 }
 
-function extraProperty(value: object): Unstorable {
-  const isExtra = Array.isArray(value)
-    ? (key: PropertyKey) => key !== "length" && !isIndex(key)
-    : value instanceof RegExp
-    ? (key: PropertyKey) => key !== "lastIndex"
-    : value instanceof URL
-    ? (key: PropertyKey) => typeof key === "string"
-    : () => true;
-  const key = Reflect.ownKeys(value).find(isExtra);
+function extraProperty(
+  value: object,
+  key = Reflect.ownKeys(value).find(isExtra, value),
+): Unstorable {
   const kind = value.constructor?.name ?? "object";
   return new Unstorable(
     value,
     `a property added to the ${kind} cannot be stored`,
     key,
   );
+}
+
+/** Whether a key is none of those that objects of the class of `this` have. */
+function isExtra(this: object, key: PropertyKey): boolean {
+  if (Array.isArray(this)) return key !== "length" && !isIndex(key);
+  if (this instanceof RegExp) return key !== "lastIndex";
+  if (this instanceof URL) return typeof key === "string";
+  return true;
 }
 
 function isIndex(key: PropertyKey): boolean {
