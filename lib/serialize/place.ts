@@ -6,14 +6,7 @@
  */
 
 import { MAX_DEPTH } from "./extensions.ts";
-
-/** What is looked for: a value, or the property `key` of an object. */
-export interface Culprit {
-  /** The value, or the object that has the property. */
-  readonly value: unknown;
-  /** The property that is meant, if not the value itself. */
-  readonly key: PropertyKey | undefined;
-}
+import { type Unstorable, WHOLE } from "./unstorable.ts";
 
 /** Longer paths than this are shown without their middle. */
 const LONGEST = 200;
@@ -25,9 +18,10 @@ const LONGEST = 200;
 export function placeOf(
   root: string,
   state: Record<string, unknown>,
-  culprit: Culprit,
+  culprit: Unstorable,
   isPersistent: (value: object) => boolean,
 ): string {
+  if (culprit.value === WHOLE) return root;
   const seen = new Set<unknown>();
 
   // The same order as the encoder's, so it never goes deeper than that went.
