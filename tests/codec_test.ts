@@ -685,7 +685,7 @@ const REFUSED: [string, () => State, string][] = [
     () => ({ a: Object.assign(/x/, { lastIndex: "1" }) }),
     ".a.lastIndex: a lastIndex that is not a number cannot be stored",
   ],
-  ...[Map, Set, Date, RegExp, URL, ArrayBuffer].map((
+  ...[Map, Set, Date, RegExp, URL, ArrayBuffer, TypeError].map((
     Class,
   ): [string, () => State, string] => [
     `an impostor of ${Class.name}`,
