@@ -1,0 +1,42 @@
+/**
+ * A long queue of object numbers.
+ *
+ * @module
+ */
+import type { Oid } from "../serialize/record.ts";
+
+const PIECE = 4096;
+
+/** First in, first out, 8 bytes for each number. */
+export class OidQueue {
+  #pieces: Float64Array[] = [];
+  #head = 0;
+  #tail = PIECE;
+
+  /** Puts a number at the end. */
+  push(oid: Oid): void {
+    if (this.#tail === PIECE) {
+      this.#pieces.push(new Float64Array(PIECE));
+      this.#tail = 0;
+    }
+    this.#pieces[this.#pieces.length - 1]![this.#tail++] = oid;
+  }
+
+  /** Takes the first number, or returns `undefined` if there is none. */
+  shift(): Oid | undefined {
+    if (this.isEmpty) return undefined;
+    const oid = this.#pieces[0]![this.#head++];
+    if (this.#head === PIECE) {
+      this.#pieces.shift();
+      this.#head = 0;
+      if (this.#pieces.length === 0) this.#tail = PIECE;
+    }
+    return oid;
+  }
+
+  /** Whether there is nothing in it. */
+  get isEmpty(): boolean {
+    return this.#pieces.length === 0 ||
+      (this.#pieces.length === 1 && this.#head === this.#tail);
+  }
+}

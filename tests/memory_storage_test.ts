@@ -1,0 +1,46 @@
+import { assertEquals } from "@std/assert";
+import { MemoryStorage } from "../lib/storage/memory_storage.ts";
+import { storageSuite, store, textOf, textRecord } from "./storage_suite.ts";
+
+storageSuite("MemoryStorage", () => {
+  const storage = new MemoryStorage();
+  return { storage, dispose: () => storage.close() };
+});
+
+Deno.test("MemoryStorage keeps a revision only as long as a session needs it", () => {
+  using storage = new MemoryStorage();
+  using writer = storage.session();
+  for (let i = 0; i < 10; i++) store(writer, textRecord(0, `${i}`));
+  assertEquals(storage.recordCount, 1);
+  const early = storage.session();
+  for (let i = 10; i < 20; i++) store(writer, textRecord(0, `${i}`));
+  // One for each of the two sessions, nothing in between.
+  assertEquals(storage.recordCount, 2);
+  const late = storage.session();
+  for (let i = 20; i < 30; i++) store(writer, textRecord(0, `${i}`));
+  assertEquals(storage.recordCount, 3);
+  assertEquals(textOf(early, 0), "9");
+  assertEquals(textOf(late, 0), "19");
+  early.sync();
+  assertEquals(textOf(early, 0), "29");
+  late.close();
+  early.close();
+  assertEquals(storage.recordCount, 1);
+  assertEquals(textOf(writer, 0), "29");
+});
+
+Deno.test("MemoryStorage keeps little for a session that stays behind while others move", () => {
+  using storage = new MemoryStorage();
+  using writer = storage.session();
+  using follower = storage.session();
+  store(writer, textRecord(0, "first"));
+  follower.sync();
+  using stays = storage.session();
+  for (let i = 0; i < 1000; i++) {
+    follower.sync();
+    store(writer, textRecord(0, `${i}`));
+  }
+  assertEquals(storage.recordCount < 200, true);
+  assertEquals(textOf(stays, 0), "first");
+  assertEquals(textOf(follower, 0), "998");
+});

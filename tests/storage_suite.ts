@@ -1,0 +1,615 @@
+/** What holds for every storage, and for a client of a server in front of one. */
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import {
+  DharaError,
+  ObjectNotFoundError,
+  ReadConflictError,
+  StorageClosedError,
+} from "../lib/errors.ts";
+import {
+  type Oid,
+  packRecord,
+  recordData,
+  recordReferences,
+} from "../lib/serialize/record.ts";
+import type { Session, Storage } from "../lib/storage/storage.ts";
+
+/** One storage to try, empty. */
+export interface Trial {
+  storage: Storage;
+  /** Closes the storage, and opens it again with what it holds. */
+  reopen?(): Storage | Promise<Storage>;
+  /** Cleans up; the storage may be closed already. */
+  dispose(): void | Promise<void>;
+}
+
+export interface SuiteOptions {
+  /** Whether an old revision can always be read; true by default. Else `ReadConflictError` is fine. */
+  keepsRevisions?: boolean;
+}
+
+/** Makes a record whose data is a text. */
+export function textRecord(
+  oid: Oid,
+  text: string,
+  references: Oid[] = [],
+): [Oid, Uint8Array] {
+  return [oid, packRecord(oid, new TextEncoder().encode(text), references)];
+}
+
+/** Returns the text in an object's record. */
+export function textOf(session: Session, oid: Oid): string {
+  return new TextDecoder().decode(recordData(session.load(oid)));
+}
+
+/** Commits what must not conflict, and returns the tid. */
+export function store(
+  session: Session,
+  ...records: (readonly [Oid, Uint8Array])[]
+): number {
+  const result = session.commit(records);
+  assert("tid" in result, `conflict: ${JSON.stringify(result)}`);
+  return result.tid;
+}
+
+function sorted(oids: readonly Oid[]): Oid[] {
+  return [...oids].sort((a, b) => a - b);
+}
+
+function packAll(storage: Storage): void {
+  for (const _ of storage.pack());
+}
+
+/** Registers the tests for one kind of storage. */
+export function storageSuite(
+  name: string,
+  make: () => Trial | Promise<Trial>,
+  { keepsRevisions = true }: SuiteOptions = {},
+): void {
+  function test(
+    what: string,
+    run: (storage: Storage, trial: Trial) => void | Promise<void>,
+  ): void {
+    Deno.test(`${name}: ${what}`, async () => {
+      const trial = await make();
+      try {
+        await run(trial.storage, trial);
+      } finally {
+        await trial.dispose();
+      }
+    });
+  }
+
+  /** Reads an old revision, which some storages cannot. */
+  function assertOld(session: Session, oid: Oid, text: string): void {
+    if (keepsRevisions) return assertEquals(textOf(session, oid), text);
+    try {
+      assertEquals(textOf(session, oid), text);
+    } catch (error) {
+      if (!(error instanceof ReadConflictError)) throw error;
+      assertEquals(error.oids.includes(oid), true);
+    }
+  }
+
+  test("numbers begin with 0, and nobody gets one twice", (storage) => {
+    using a = storage.session();
+    using b = storage.session();
+    const first = a.allocate(3);
+    assertEquals(first[0], 0);
+    const all = [...first, ...b.allocate(2), ...a.allocate(1)];
+    assertEquals(new Set(all).size, 6);
+    assert(all.every((oid) => Number.isSafeInteger(oid) && oid >= 0));
+    assertEquals(a.allocate(0), []);
+  });
+
+  test("an empty storage has no object", (storage) => {
+    using session = storage.session();
+    const error = assertThrows(() => session.load(0), ObjectNotFoundError);
+    assertEquals(error.oid, 0);
+    assertThrows(() => session.load(7), ObjectNotFoundError);
+    assertEquals(session.sync(), []);
+  });
+
+  test("what was committed can be loaded, by everybody", (storage) => {
+    using session = storage.session();
+    const [root, child] = session.allocate(2) as [Oid, Oid];
+    const record = textRecord(root, "root", [child]);
+    store(session, record, textRecord(child, "child"));
+    assertEquals(session.load(root), record[1]);
+    assertEquals(textOf(session, child), "child");
+    using other = storage.session();
+    assertEquals(other.load(root), record[1]);
+    assertEquals(recordReferences(other.load(root)), [child]);
+    assertThrows(() => other.load(99), ObjectNotFoundError);
+  });
+
+  test("loadMany() returns the records in the order asked for", (storage) => {
+    using session = storage.session();
+    const oids = session.allocate(4);
+    store(session, ...oids.map((oid) => textRecord(oid, `object ${oid}`)));
+    using other = storage.session();
+    const asked = [oids[2]!, oids[0]!, oids[3]!, oids[0]!];
+    assertEquals(
+      other.loadMany(asked).map((record) =>
+        new TextDecoder().decode(recordData(record))
+      ),
+      asked.map((oid) => `object ${oid}`),
+    );
+    assertEquals(other.loadMany([]), []);
+    assertThrows(() => other.loadMany([oids[1]!, 1234]), ObjectNotFoundError);
+  });
+
+  test("a tid is a time in microseconds and grows", (storage) => {
+    using session = storage.session();
+    const before = (Date.now() - 60_000) * 1000;
+    const first = store(session, textRecord(0, "1"));
+    assertEquals(session.tid, first);
+    const second = store(session, textRecord(0, "2"));
+    assert(second > first);
+    assertEquals(session.tid, second);
+    assert(first > before && second < (Date.now() + 60_000) * 1000);
+    using other = storage.session();
+    assertEquals(other.tid, second);
+  });
+
+  test("a commit without records stores nothing", (storage) => {
+    using session = storage.session();
+    using other = storage.session();
+    const tid = session.tid;
+    assertEquals(session.commit([]), { tid });
+    store(other, textRecord(0, "by another"));
+    assertEquals(session.commit([]), { tid });
+    assertEquals(session.sync(), [0]);
+    assertEquals(session.tid, other.tid);
+  });
+
+  test("a session sees what others commit after sync()", (storage) => {
+    using a = storage.session();
+    store(a, textRecord(0, "old"), textRecord(1, "same"));
+    using b = storage.session();
+    store(a, textRecord(0, "new"), textRecord(2, "more"));
+    store(a, textRecord(0, "newest"));
+    assertOld(b, 0, "old");
+    assertEquals(textOf(b, 1), "same");
+    assertEquals(sorted(b.sync()), [0, 2]);
+    assertEquals(b.tid, a.tid);
+    assertEquals(textOf(b, 0), "newest");
+    assertEquals(textOf(b, 2), "more");
+    assertEquals(b.sync(), []);
+  });
+
+  test("a session reads its snapshot, whatever others commit", (storage) => {
+    using writer = storage.session();
+    const sessions: Session[] = [];
+    for (let i = 0; i < 5; i++) {
+      store(writer, textRecord(0, `root ${i}`), textRecord(1, `other ${i}`));
+      sessions.push(storage.session());
+    }
+    // The first three move on, in another order than they came.
+    sessions[1]!.sync();
+    sessions[0]!.close();
+    sessions[2]!.sync();
+    store(writer, textRecord(0, "root 5"));
+    assertOld(sessions[3]!, 0, "root 3");
+    assertOld(sessions[3]!, 1, "other 3");
+    assertOld(sessions[1]!, 0, "root 4");
+    assertOld(sessions[4]!, 0, "root 4");
+    assertEquals(textOf(writer, 0), "root 5");
+    for (const session of sessions) session.close();
+  });
+
+  test("an object that is newer than the snapshot is not there", (storage) => {
+    using a = storage.session();
+    store(a, textRecord(0, "root"));
+    using b = storage.session();
+    store(a, textRecord(1, "new"));
+    try {
+      assertThrows(() => b.load(1), ObjectNotFoundError);
+    } catch (error) {
+      if (keepsRevisions || !(error instanceof ReadConflictError)) throw error;
+    }
+    b.sync();
+    assertEquals(textOf(b, 1), "new");
+  });
+
+  test("a commit after another's names what that changed", (storage) => {
+    using a = storage.session();
+    store(a, textRecord(0, "0"), textRecord(1, "1"), textRecord(2, "2"));
+    using b = storage.session();
+    const tid = b.tid;
+    store(a, textRecord(0, "0 by a"), textRecord(1, "1 by a"));
+    const result = b.commit([textRecord(2, "2 by b")]);
+    assert("invalid" in result);
+    assertEquals(sorted(result.invalid), [0, 1]);
+    // Nothing was stored, and the snapshot is where it was.
+    assertEquals(b.tid, tid);
+    assertOld(b, 0, "0");
+    using c = storage.session();
+    assertEquals(textOf(c, 2), "2");
+    // It says the same again, until sync() moves the snapshot.
+    const again = b.commit([textRecord(2, "2 by b")]);
+    assert("invalid" in again);
+    assertEquals(sorted(again.invalid), [0, 1]);
+    assertEquals(sorted(b.sync()), [0, 1]);
+    assertEquals(textOf(b, 0), "0 by a");
+    store(b, textRecord(2, "2 by b"));
+    assertEquals(textOf(b, 2), "2 by b");
+    assertEquals(a.sync(), [2]);
+    assertEquals(textOf(a, 2), "2 by b");
+  });
+
+  test("a session's own commits are no news to it", (storage) => {
+    using session = storage.session();
+    store(session, textRecord(0, "1"));
+    store(session, textRecord(0, "2"));
+    assertEquals(session.sync(), []);
+    assertEquals(textOf(session, 0), "2");
+  });
+
+  test("a commit with a bad record stores nothing of it", (storage) => {
+    using session = storage.session();
+    store(session, textRecord(0, "good"));
+    const good = textRecord(1, "one");
+    const bad: (readonly [Oid, Uint8Array])[][] = [
+      [good, [2, textRecord(3, "of another object")[1]]],
+      [good, textRecord(1, "twice")],
+      [good, [2, new Uint8Array(5)]],
+      [good, [2, textRecord(2, "cut")[1].subarray(0, 14)]],
+      [good, [2, new Uint8Array([...textRecord(2, "long")[1], 0])]],
+    ];
+    for (const records of bad) {
+      const error = assertThrows(() => session.commit(records), DharaError);
+      assert(!(error instanceof StorageClosedError), String(error));
+      using other = storage.session();
+      assertThrows(() => other.load(1), ObjectNotFoundError);
+      assertEquals(other.tid, session.tid);
+    }
+    assertEquals(textOf(session, 0), "good");
+    store(session, good);
+    assertEquals(textOf(session, 1), "one");
+  });
+
+  test("a commit whose records fail on the way stores nothing", (storage) => {
+    using session = storage.session();
+    assertThrows(
+      () =>
+        session.commit(function* () {
+          yield textRecord(0, "root");
+          throw new RangeError("no more");
+        }()),
+      RangeError,
+    );
+    assertThrows(() => session.load(0), ObjectNotFoundError);
+    store(session, textRecord(0, "root"));
+  });
+
+  test("the bytes given to commit() remain the caller's", (storage) => {
+    using session = storage.session();
+    const [oid, record] = textRecord(0, "before");
+    store(session, [oid, record]);
+    record.fill(0xee);
+    using other = storage.session();
+    assertEquals(textOf(other, 0), "before");
+    const loaded = other.load(0);
+    for (let i = 0; i < 50; i++) store(session, textRecord(i, `${i}`));
+    assertEquals(new TextDecoder().decode(recordData(loaded)), "before");
+  });
+
+  test("a number that was not allocated is not given out later", (storage) => {
+    using session = storage.session();
+    session.allocate(1);
+    store(session, textRecord(0, "root"), textRecord(500, "from elsewhere"));
+    const oids = session.allocate(600);
+    assertEquals(oids.includes(500), false);
+    assertEquals(textOf(session, 500), "from elsewhere");
+  });
+
+  test("a record of several megabytes", (storage) => {
+    using session = storage.session();
+    const data = new Uint8Array(5_000_000);
+    for (let i = 0; i < data.length; i++) data[i] = (i * 31 + (i >> 8)) & 255;
+    store(
+      session,
+      textRecord(0, "root", [1]),
+      [1, packRecord(1, data, [0])],
+      textRecord(2, "small"),
+    );
+    using other = storage.session();
+    const record = other.load(1);
+    assertEquals(recordReferences(record), [0]);
+    assertEquals(equal(recordData(record), data), true);
+    assertEquals(textOf(other, 2), "small");
+  });
+
+  test("a transaction of many records", (storage) => {
+    using session = storage.session();
+    const count = 20_000;
+    const oids = session.allocate(count);
+    store(session, ...oids.map((oid) => textRecord(oid, `text ${oid}`)));
+    using other = storage.session();
+    for (let i = 0; i < count; i += 997) {
+      assertEquals(textOf(other, oids[i]!), `text ${oids[i]}`);
+    }
+    const some = oids.slice(5000, 5100);
+    assertEquals(
+      other.loadMany(some).map((record) => recordData(record).length),
+      some.map((oid) => `text ${oid}`.length),
+    );
+  });
+
+  test("records without data", (storage) => {
+    using session = storage.session();
+    store(session, textRecord(0, "", [1, 0, 1]), textRecord(1, ""));
+    assertEquals(session.load(1).length, 12);
+    assertEquals(recordReferences(session.load(0)), [1, 0, 1]);
+  });
+
+  test("a closed session is of no use, and others go on", (storage) => {
+    const session = storage.session();
+    using other = storage.session();
+    store(session, textRecord(0, "root"));
+    session.close();
+    session.close();
+    assertThrows(() => session.load(0), StorageClosedError);
+    assertThrows(() => session.loadMany([0]), StorageClosedError);
+    assertThrows(() => session.sync(), StorageClosedError);
+    assertThrows(() => session.allocate(1), StorageClosedError);
+    assertThrows(
+      () => session.commit([textRecord(0, "no")]),
+      StorageClosedError,
+    );
+    other.sync();
+    assertEquals(textOf(other, 0), "root");
+    store(other, textRecord(0, "yes"));
+  });
+
+  test("a closed storage is of no use", (storage) => {
+    const session = storage.session();
+    store(session, textRecord(0, "root"));
+    storage.close();
+    storage.close();
+    assertThrows(() => session.load(0), StorageClosedError);
+    assertThrows(() => session.sync(), StorageClosedError);
+    assertThrows(
+      () => session.commit([textRecord(0, "no")]),
+      StorageClosedError,
+    );
+    session.close();
+    assertThrows(() => storage.session(), StorageClosedError);
+    assertThrows(() => packAll(storage), StorageClosedError);
+  });
+
+  test("pack() of an empty storage changes nothing", (storage) => {
+    packAll(storage);
+    using session = storage.session();
+    assertEquals(session.allocate(1), [0]);
+    store(session, textRecord(0, "root"));
+    packAll(storage);
+    session.sync();
+    assertEquals(textOf(session, 0), "root");
+  });
+
+  test("pack() drops what cannot be reached from the root", (storage) => {
+    using session = storage.session();
+    store(
+      session,
+      textRecord(0, "root", [1, 3, 77]), // 77 never was there
+      textRecord(1, "one", [2, 0]),
+      textRecord(2, "two", [1]),
+      textRecord(3, "three", [3]),
+      textRecord(4, "four", [5, 0]),
+      textRecord(5, "five", [4]),
+    );
+    store(session, textRecord(2, "two, again", [1]));
+    packAll(storage);
+    using other = storage.session();
+    for (const oid of [4, 5, 77]) {
+      assertThrows(() => other.load(oid), ObjectNotFoundError);
+    }
+    assertEquals(
+      [0, 1, 2, 3].map((oid) => textOf(other, oid)),
+      ["root", "one", "two, again", "three"],
+    );
+    assertEquals(recordReferences(other.load(0)), [1, 3, 77]);
+    store(other, textRecord(0, "root again", [1]));
+    packAll(storage);
+    other.sync();
+    assertThrows(() => other.load(3), ObjectNotFoundError);
+    assertEquals(textOf(other, 0), "root again");
+    assertEquals(textOf(other, 2), "two, again");
+  });
+
+  test("numbers are not used again after pack()", (storage) => {
+    using session = storage.session();
+    const oids = session.allocate(10);
+    store(session, textRecord(0, "root"), textRecord(oids[9]!, "garbage"));
+    packAll(storage);
+    session.sync();
+    const more = session.allocate(10);
+    assertEquals(new Set([...oids, ...more]).size, 20);
+  });
+
+  test("pack() takes over what is committed while it runs", (storage) => {
+    using session = storage.session();
+    const count = 3000;
+    const oids = session.allocate(count);
+    store(
+      session,
+      textRecord(0, "root", oids.slice(1)),
+      ...oids.slice(1).map((oid) => textRecord(oid, `${oid} `.repeat(40))),
+    );
+    const expected = new Map<Oid, string>();
+    let links: Oid[] = oids.slice(1);
+    for (const _ of storage.pack()) {
+      session.sync();
+      const [fresh, beyond] = session.allocate(2) as [Oid, Oid];
+      const changed = links[expected.size % links.length]!;
+      links = [...links, fresh];
+      store(
+        session,
+        textRecord(changed, "changed"),
+        textRecord(beyond, "beyond", [0]),
+        textRecord(fresh, "fresh", [beyond]),
+        textRecord(0, "root", links),
+      );
+      expected.set(changed, "changed").set(fresh, "fresh");
+      expected.set(beyond, "beyond");
+    }
+    assert(expected.size > 0);
+    session.sync();
+    store(session, textRecord(1, "after"));
+    expected.set(1, "after");
+    using other = storage.session();
+    for (const reader of [session, other]) {
+      assertEquals(recordReferences(reader.load(0)), links);
+      for (const oid of links) {
+        assertEquals(
+          textOf(reader, oid),
+          expected.get(oid) ?? `${oid} `.repeat(40),
+        );
+      }
+      for (const [oid, text] of expected) {
+        assertEquals(textOf(reader, oid), text);
+      }
+    }
+  });
+
+  test("garbage that is linked again while pack() runs stays", (storage) => {
+    using session = storage.session();
+    const oids = session.allocate(2000).slice(3);
+    store(
+      session,
+      textRecord(0, "root", oids),
+      textRecord(1, "garbage", [2]),
+      textRecord(2, "more garbage"),
+      ...oids.map((oid) => textRecord(oid, "x".repeat(500))),
+    );
+    let step = 0;
+    for (const _ of storage.pack()) {
+      if (step++ > 0) continue;
+      session.sync();
+      try {
+        store(session, textRecord(0, "root", [...oids, 1]));
+      } catch (error) {
+        // It was all one step.
+        if (!(error instanceof DharaError)) throw error;
+        return;
+      }
+    }
+    session.sync();
+    assertEquals(textOf(session, 1), "garbage");
+    assertEquals(textOf(session, 2), "more garbage");
+  });
+
+  test("pack() can be given up", (storage) => {
+    using session = storage.session();
+    const oids = session.allocate(3000);
+    store(
+      session,
+      textRecord(0, "root", oids),
+      ...oids.slice(1).map((oid) => textRecord(oid, "y".repeat(300))),
+    );
+    for (const _ of storage.pack()) break;
+    session.sync();
+    store(session, textRecord(0, "root", []));
+    packAll(storage);
+    session.sync();
+    assertEquals(textOf(session, 0), "root");
+    assertThrows(() => session.load(oids[5]!), ObjectNotFoundError);
+  });
+
+  test("a session's snapshot outlives a pack", (storage) => {
+    using a = storage.session();
+    store(a, textRecord(0, "root", [1]), textRecord(1, "one"));
+    using b = storage.session();
+    store(a, textRecord(0, "root, alone"));
+    packAll(storage);
+    if (keepsRevisions) {
+      assertEquals(textOf(a, 1), "one");
+      assertEquals(textOf(b, 0), "root");
+      assertEquals(textOf(b, 1), "one");
+    }
+    assertEquals(sorted(b.sync()).includes(0), true);
+    assertEquals(textOf(b, 0), "root, alone");
+    assertThrows(() => b.load(1), ObjectNotFoundError);
+  });
+
+  test("what pack() removed cannot be linked again", (storage) => {
+    using a = storage.session();
+    using b = storage.session();
+    store(
+      a,
+      textRecord(0, "root"),
+      textRecord(1, "garbage"),
+      textRecord(2, "good"),
+    );
+    b.sync();
+    assertEquals(textOf(b, 1), "garbage");
+    store(a, textRecord(0, "root", [2]));
+    b.sync();
+    packAll(storage);
+    // To a session that may have read it, the object was changed.
+    const result = b.commit([textRecord(2, "good", [1])]);
+    assert("invalid" in result);
+    assertEquals(result.invalid.includes(1), true);
+    assertEquals(b.sync().includes(1), true);
+    // A program may still have it in its hands, without looking into it.
+    assertThrows(() => b.commit([textRecord(2, "good", [1])]), DharaError);
+    using c = storage.session();
+    assertEquals(recordReferences(c.load(2)), []);
+    // Stored anew it may be there again.
+    store(b, textRecord(2, "good", [1]), textRecord(1, "no garbage"));
+    a.sync();
+    assertEquals(textOf(a, 1), "no garbage");
+    store(b, textRecord(0, "root", [1, 2]));
+  });
+
+  test("reopening finds everything", async (storage, trial) => {
+    if (trial.reopen === undefined) return;
+    const session = storage.session();
+    const oids = session.allocate(50);
+    for (const oid of oids) store(session, textRecord(oid, `first ${oid}`));
+    store(session, textRecord(7, "second"));
+    const tid = session.tid;
+    let again = await trial.reopen();
+    let other = again.session();
+    assertEquals(other.tid, tid);
+    for (const oid of oids) {
+      assertEquals(textOf(other, oid), oid === 7 ? "second" : `first ${oid}`);
+    }
+    const more = other.allocate(50);
+    assertEquals(new Set([...oids, ...more]).size, 100);
+    store(other, textRecord(0, "root", [7, more[49]!]));
+    store(other, textRecord(more[49]!, "the last"));
+    packAll(again);
+    again = await trial.reopen();
+    other = again.session();
+    assertEquals(textOf(other, 7), "second");
+    assertEquals(textOf(other, more[49]!), "the last");
+    assertThrows(() => other.load(8), ObjectNotFoundError);
+    const third = other.allocate(50);
+    assertEquals(new Set([...oids, ...more, ...third]).size, 150);
+    other.close();
+  });
+
+  test(
+    "a pack outlives reopening, with commits after it",
+    async (storage, trial) => {
+      if (trial.reopen === undefined) return;
+      const session = storage.session();
+      store(session, textRecord(0, "root", [1]), textRecord(1, "one"));
+      packAll(storage);
+      session.sync();
+      store(session, textRecord(1, "one, later"));
+      const again = await trial.reopen();
+      using other = again.session();
+      assertEquals(textOf(other, 0), "root");
+      assertEquals(textOf(other, 1), "one, later");
+      assertEquals(other.tid, session.tid);
+    },
+  );
+}
+
+function equal(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((byte, i) => byte === b[i]);
+}
