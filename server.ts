@@ -244,7 +244,9 @@ export class StorageServer implements AsyncDisposable {
       await client.serve();
       this.#log("debug", `${client.name} is gone`);
     } catch (error) {
-      if (this.#stopping === undefined) {
+      if (isLoss(error)) {
+        this.#log("debug", `${client.name} is gone: ${messageOf(error)}`);
+      } else {
         this.#log(
           "error",
           `Closed the connection of ${client.name}: ${messageOf(error)}`,
@@ -311,6 +313,17 @@ export class StorageServer implements AsyncDisposable {
 
 function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
+}
+
+/** Whether a connection broke, which is nobody's mistake. */
+function isLoss(error: unknown): boolean {
+  return error instanceof Deno.errors.ConnectionReset ||
+    error instanceof Deno.errors.ConnectionAborted ||
+    error instanceof Deno.errors.BrokenPipe ||
+    error instanceof Deno.errors.TimedOut ||
+    // Our own shutdown closes sockets in the middle of a read.
+    error instanceof Deno.errors.Interrupted ||
+    error instanceof Deno.errors.BadResource;
 }
 
 function close(conn: Deno.Conn): void {

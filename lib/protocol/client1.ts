@@ -8,14 +8,14 @@ import {
   ProtocolError,
   ReadConflictError,
 } from "../errors.ts";
-import { type Oid, readOid } from "../serialize/record.ts";
+import { type Oid, readOid, recordOid } from "../serialize/record.ts";
 import type { BlockingSocket } from "./blocking_socket.ts";
 import { Command, PROTOCOL_1, Status } from "./protocol1.ts";
-import { transactionLength } from "./transaction.ts";
+import { type Records, transactionLength } from "./transaction.ts";
 
 /** The most objects asked for in one `B` request. */
 const LOAD_MANY = 5000;
-/** The longest record believed in; a longer one means that the server talks nonsense. */
+/** The longest answer believed in, in bytes; a longer one means that the server talks nonsense. */
 const LONGEST = 2 ** 30;
 
 /** The requests of protocol 1. */
@@ -91,7 +91,7 @@ export class Client1 {
   }
 
   /** Ends a commit that was begun; returns false on a conflict. */
-  finishCommit(records: readonly (readonly [Oid, Uint8Array])[]): boolean {
+  finishCommit(records: Records): boolean {
     const socket = this.#socket;
     socket.writeUint32(transactionLength(records));
     for (const [oid, record] of records) {
@@ -143,7 +143,12 @@ export class Client1 {
     if (length > LONGEST) {
       throw this.#nonsense(`it announced a record of ${length} bytes`);
     }
-    return socket.readLarge(length, length + answers - 1);
+    const record = socket.readLarge(length, length + answers - 1);
+    const of = this.#understand(() => recordOid(record));
+    if (of !== oid) {
+      throw this.#nonsense(`it sent object #${of} instead of #${oid}`);
+    }
+    return record;
   }
 
   /** Reads how many numbers will follow. */
@@ -152,11 +157,23 @@ export class Client1 {
   }
 
   #readOids(count: number): Oid[] {
+    if (8 * count > LONGEST) {
+      throw this.#nonsense(`it announced ${count} numbers`);
+    }
     const bytes = this.#socket.readLarge(8 * count);
     const view = new DataView(bytes.buffer);
-    const oids = new Array<Oid>(count);
-    for (let i = 0; i < count; i++) oids[i] = readOid(view, 8 * i);
-    return oids;
+    return this.#understand(() =>
+      Array.from({ length: count }, (_, i) => readOid(view, 8 * i))
+    );
+  }
+
+  /** Bytes that cannot be read are the server's fault. */
+  #understand<T>(read: () => T): T {
+    try {
+      return read();
+    } catch (error) {
+      throw this.#nonsense((error as Error).message);
+    }
   }
 
   #nonsense(what: string): ProtocolError {

@@ -13,53 +13,65 @@ import {
   recordReferences,
 } from "../serialize/record.ts";
 
+/** Records by the numbers of their objects. */
+export type Records = ReadonlyMap<Oid, Uint8Array>;
+
+/**
+ * Checks that records are whole ones of the objects they are said to be of,
+ * since `pack` will follow their references, and that no object comes twice.
+ *
+ * @throws {ProtocolError} if they are not.
+ */
+export function checkRecords(
+  records: Iterable<readonly [Oid, Uint8Array]>,
+): Records {
+  const checked = new Map<Oid, Uint8Array>();
+  for (const [oid, record] of records) {
+    const inside = recordOid(record);
+    if (inside !== oid) {
+      throw new ProtocolError(
+        `Cannot commit object #${oid}: its record is of object #${inside}`,
+      );
+    }
+    recordReferences(record);
+    if (checked.has(oid)) {
+      throw new ProtocolError(
+        `Cannot commit object #${oid}: there are two records of it`,
+      );
+    }
+    checked.set(oid, record);
+  }
+  return checked;
+}
+
 /**
  * Takes the bytes of a commit apart. The records are views of the same bytes.
- * Each is checked to be a whole record of the object it is said to be of,
- * since `pack` will follow its references.
  *
  * @throws {ProtocolError} if the bytes are not whole records, or name an object twice.
  * @throws {DecodeError} if a record is not well-formed.
  */
-export function parseTransaction(bytes: Uint8Array): Map<Oid, Uint8Array> {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const records = new Map<Oid, Uint8Array>();
-  let at = 0;
-  while (at < bytes.length) {
-    if (at + 12 > bytes.length) throw broken(at);
-    const end = at + 4 + view.getUint32(at);
-    if (end < at + 12 || end > bytes.length) throw broken(at);
-    const oid = readOid(view, at + 4);
-    const record = bytes.subarray(at + 12, end);
-    const inside = recordOid(record);
-    if (inside !== oid) {
-      throw new ProtocolError(
-        `Cannot take the commit: the record for #${oid} is one of #${inside}`,
-      );
-    }
-    recordReferences(record);
-    if (records.has(oid)) {
-      throw new ProtocolError(
-        `Cannot take the commit: it has two records for #${oid}`,
-      );
-    }
-    records.set(oid, record);
-    at = end;
-  }
-  return records;
+export function parseTransaction(bytes: Uint8Array): Records {
+  return checkRecords(takeApart(bytes));
 }
 
-function broken(at: number): ProtocolError {
-  return new ProtocolError(
-    `Cannot take the commit: there is no whole record at byte ${at}`,
-  );
+function* takeApart(bytes: Uint8Array): Generator<[Oid, Uint8Array]> {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  let at = 0;
+  while (at < bytes.length) {
+    const end = at + 12 <= bytes.length ? at + 4 + view.getUint32(at) : 0;
+    if (end < at + 12 || end > bytes.length) {
+      throw new ProtocolError(
+        `Cannot take the commit: there is no whole record at byte ${at}`,
+      );
+    }
+    yield [readOid(view, at + 4), bytes.subarray(at + 12, end)];
+    at = end;
+  }
 }
 
 /** Returns how many bytes a commit of these records has. */
-export function transactionLength(
-  records: readonly (readonly [Oid, Uint8Array])[],
-): number {
+export function transactionLength(records: Records): number {
   let length = 0;
-  for (const [, record] of records) length += 12 + record.length;
+  for (const record of records.values()) length += 12 + record.length;
   return length;
 }

@@ -12,7 +12,7 @@ import {
 import { type AddressOptions, toAddress } from "../protocol/address.ts";
 import { BlockingSocket, SocketWorker } from "../protocol/blocking_socket.ts";
 import { Client1 } from "../protocol/client1.ts";
-import { transactionLength } from "../protocol/transaction.ts";
+import { checkRecords, transactionLength } from "../protocol/transaction.ts";
 import type { Oid } from "../serialize/record.ts";
 import type {
   CommitResult,
@@ -210,8 +210,8 @@ class ClientSession implements Session {
 
   commit(records: Iterable<readonly [Oid, Uint8Array]>): CommitResult {
     this.#check();
-    const all = [...records];
-    if (all.length === 0) return { tid: this.#tid };
+    const all = checkRecords(records);
+    if (all.size === 0) return { tid: this.#tid };
     if (transactionLength(all) >= 2 ** 32) {
       throw new StorageError(
         "Cannot commit: the protocol takes less than 4 GiB at once",

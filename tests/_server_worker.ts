@@ -1,0 +1,176 @@
+/**
+ * A server in a thread of its own, since a blocking client stands still while
+ * it waits for one. It is also the program of that thread.
+ */
+import { FileStorage } from "../lib/storage/file_storage.ts";
+import { MemoryStorage } from "../lib/storage/memory_storage.ts";
+import { StorageServer } from "../server.ts";
+
+/** What a fake server does with its first connection, one step after the other. */
+export type Step =
+  | { read: number }
+  | { write: number[] }
+  | { close: true };
+
+/** What the thread shall serve. */
+export type Task =
+  /** A storage: the file, or memory where there is none. */
+  | { file?: string; readonly?: boolean; address?: string; port?: number }
+  /** No storage, but what a server might say that is no server of ours, or is broken. */
+  | { script: Step[][] };
+
+type Answer =
+  | { kind: "ready"; port: number }
+  | { kind: "log"; line: string }
+  | { kind: "stopped" };
+
+/** A server in a worker. */
+export class ServerWorker implements AsyncDisposable {
+  /** Where it listens on 127.0.0.1, if not on a Unix socket. */
+  port = 0;
+  readonly log: string[] = [];
+  #worker: Worker;
+  #packs = new Int32Array(new SharedArrayBuffer(4));
+  #stopped = Promise.withResolvers<void>();
+  #waiting: (() => void)[] = [];
+
+  private constructor() {
+    this.#worker = new Worker(import.meta.url, { type: "module" });
+  }
+
+  /** Starts a server; it can be used when the promise resolves. */
+  static async start(task: Task = {}): Promise<ServerWorker> {
+    const server = new ServerWorker();
+    await new Promise<void>((resolve, reject) => {
+      server.#worker.onmessage = ({ data }: MessageEvent<Answer>) => {
+        if (data.kind === "ready") {
+          server.port = data.port;
+          resolve();
+        } else if (data.kind === "log") {
+          server.log.push(data.line);
+          server.#waiting.forEach((wake) => wake());
+        } else server.#stopped.resolve();
+      };
+      server.#worker.onerror = (event) => {
+        event.preventDefault();
+        reject(new Error(event.message));
+      };
+      server.#worker.postMessage({ task, packs: server.#packs });
+    });
+    return server;
+  }
+
+  /** Waits until the log has a line with the text. */
+  async logged(text: string): Promise<void> {
+    while (!this.log.some((line) => line.includes(text))) {
+      await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    }
+  }
+
+  /** How many packs have ended. */
+  packs(): number {
+    return Atomics.load(this.#packs, 0);
+  }
+
+  /** Stands still until more than so many packs have ended. */
+  waitForPack(packs: number): void {
+    if (Atomics.wait(this.#packs, 0, packs, 60_000) === "timed-out") {
+      throw new Error("The pack does not end");
+    }
+  }
+
+  /** Stops the server cleanly. */
+  async stop(): Promise<void> {
+    this.#worker.postMessage("stop");
+    await this.#stopped.promise;
+    this.#worker.terminate();
+  }
+
+  /** Ends the thread at once, in the middle of whatever it does. */
+  kill(): void {
+    this.#worker.terminate();
+    this.#stopped.resolve();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+}
+
+function answer(message: Answer): void {
+  postMessage(message);
+}
+
+async function serve(
+  task: Exclude<Task, { script: Step[][] }>,
+  packs: Int32Array<SharedArrayBuffer>,
+): Promise<() => Promise<void>> {
+  const storage = task.file === undefined
+    ? new MemoryStorage()
+    : new FileStorage(task.file, { readonly: task.readonly ?? false });
+  const server = new StorageServer({
+    storage,
+    port: task.port ?? 0,
+    address: task.address,
+    log: (level, message) => {
+      answer({ kind: "log", line: `${level}: ${message}` });
+      if (/^(Packed|Cannot pack)/.test(message)) {
+        Atomics.add(packs, 0, 1);
+        Atomics.notify(packs, 0);
+      }
+    },
+  });
+  await server.listen();
+  const { addr } = server;
+  answer({ kind: "ready", port: "port" in addr ? addr.port : 0 });
+  return async () => {
+    await server.shutdown();
+    storage.close();
+  };
+}
+
+function pretend(scripts: Step[][]): () => Promise<void> {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const conns: Deno.Conn[] = [];
+  const play = async (script: Step[]) => {
+    const conn = await listener.accept();
+    conns.push(conn);
+    for (const step of script) {
+      if ("close" in step) conn.close();
+      else if ("write" in step) await conn.write(Uint8Array.from(step.write));
+      else {
+        let left = step.read;
+        while (left > 0) {
+          left -= await conn.read(new Uint8Array(left)) ?? left;
+        }
+      }
+    }
+  };
+  (async () => {
+    for (const script of scripts) await play(script);
+  })();
+  answer({ kind: "ready", port: listener.addr.port });
+  return () => {
+    listener.close();
+    return Promise.resolve();
+  };
+}
+
+const inWorker = "WorkerGlobalScope" in globalThis;
+
+if (inWorker) {
+  let stop = () => Promise.resolve();
+  const self = globalThis as unknown as Worker;
+  self.onmessage = async ({ data }) => {
+    if (data === "stop") {
+      await stop();
+      answer({ kind: "stopped" });
+      return;
+    }
+    const { task, packs } = data as {
+      task: Task;
+      packs: Int32Array<SharedArrayBuffer>;
+    };
+    stop = "script" in task ? pretend(task.script) : await serve(task, packs);
+  };
+}

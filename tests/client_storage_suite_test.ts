@@ -1,0 +1,129 @@
+/** What holds for every storage holds for a client of a server too. */
+import { ClientStorage } from "../lib/storage/client_storage.ts";
+import type { Oid } from "../lib/serialize/record.ts";
+import type {
+  CommitResult,
+  PackProgress,
+  Session,
+  Storage,
+  Tid,
+} from "../lib/storage/storage.ts";
+import { ServerWorker, type Task } from "./_server_worker.ts";
+import { storageSuite, type Trial } from "./storage_suite.ts";
+
+/**
+ * A client storage with what protocol 1 lacks and the suite counts on: tids
+ * that all sessions share, and a pack that is over when it returns. And it
+ * asks for the numbers of new objects, which the suite often makes up.
+ */
+class Adapted implements Storage {
+  #storage: ClientStorage;
+  #server: ServerWorker;
+  #given = new Set<Oid>();
+  #newest: Tid;
+
+  constructor(server: ServerWorker, newest: Tid) {
+    this.#server = server;
+    this.#newest = newest;
+    this.#storage = new ClientStorage({ port: server.port });
+  }
+
+  get newest(): Tid {
+    return this.#newest;
+  }
+
+  session(): Session {
+    const session = this.#storage.session();
+    let tid = this.#newest;
+    return {
+      get tid() {
+        return tid;
+      },
+      allocate: (count) => this.#allocate(session, count),
+      load: (oid) => session.load(oid),
+      loadMany: (oids) => session.loadMany(oids),
+      sync: () => {
+        const changed = session.sync();
+        tid = this.#newest;
+        return changed;
+      },
+      commit: (records): CommitResult => {
+        const all = [...records];
+        if (all.length === 0) return { tid };
+        for (const [oid] of all) {
+          while (!this.#given.has(oid)) this.#allocate(session, 1);
+        }
+        const result = session.commit(all);
+        if ("tid" in result) tid = this.#newest = result.tid;
+        return "tid" in result ? { tid } : result;
+      },
+      close: () => session.close(),
+      [Symbol.dispose]: () => session.close(),
+    };
+  }
+
+  *pack(): Generator<PackProgress> {
+    const packs = this.#server.packs();
+    for (const progress of this.#storage.pack()) {
+      this.#server.waitForPack(packs);
+      yield progress;
+    }
+  }
+
+  close(): void {
+    this.#storage.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #allocate(session: Session, count: number): Oid[] {
+    const oids = session.allocate(count);
+    for (const oid of oids) this.#given.add(oid);
+    return oids;
+  }
+}
+
+async function makeTrial(task: Task): Promise<Trial> {
+  let server = await ServerWorker.start(task);
+  let storage = new Adapted(server, 0);
+  return {
+    storage,
+    async reopen() {
+      storage.close();
+      await server.stop();
+      server = await ServerWorker.start(task);
+      storage = new Adapted(server, storage.newest);
+      return storage;
+    },
+    async dispose() {
+      storage.close();
+      await server.stop();
+    },
+  };
+}
+
+const options = {
+  // The snapshot moves on the server when a commit has found changes of others.
+  keepsRevisions: false,
+  // The server takes what exists, and the numbers that it gave to this client.
+  storesRemoved: false,
+};
+
+storageSuite("a client of MemoryStorage", async () => {
+  const { reopen: _, ...trial } = await makeTrial({});
+  return trial;
+}, options);
+
+storageSuite("a client of FileStorage", async () => {
+  const directory = await Deno.makeTempDir();
+  const trial = await makeTrial({ file: `${directory}/data.dhara` });
+  return {
+    ...trial,
+    async dispose() {
+      await trial.dispose();
+      await Deno.remove(directory, { recursive: true });
+    },
+  };
+}, options);
