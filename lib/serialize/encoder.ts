@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { EncodeError } from "../errors.ts";
+import { DharaError, EncodeError } from "../errors.ts";
 import { ByteWriter } from "./byte_writer.ts";
 import {
   BINARY_CLASSES,
@@ -30,7 +30,11 @@ import {
 
 /** How an {@linkcode Encoder} learns which values are persistent objects. */
 export interface ReferenceWriter {
-  /** The value's number; `undefined` if it is not a persistent object. */
+  /**
+   * The value's number; `undefined` if it is not a persistent object. A
+   * {@linkcode DharaError} says why the object cannot be referred to; the
+   * encoder adds the path to it.
+   */
   oidOf(value: object): Oid | undefined;
   /** The name that the class of a persistent object is registered under. */
   classNameOf(value: object): string;
@@ -127,13 +131,9 @@ export class Encoder {
       if (error instanceof Unstorable) {
         throw new EncodeError(
           `Cannot store ${
-            placeOf(
-              `${className}#${oid}`,
-              state,
-              error,
-              (value) => this.#references.oidOf(value) !== undefined,
-            )
+            placeOf(`${className}#${oid}`, state, error)
           }: ${error.reason}`,
+          error.cause === undefined ? undefined : { cause: error.cause },
         );
       }
       throw error;
@@ -248,9 +248,18 @@ export class Encoder {
     } else if (prototype === arrayPrototype && Array.isArray(value)) {
       if (!this.#isRepeated(value)) this.#writeArray(value, depth);
     } else {
-      const oid = this.#references.oidOf(value);
+      const oid = this.#oidOf(value);
       if (oid !== undefined) this.#writeReference(oid, value);
       else this.#writeBuiltIn(value, prototype, depth);
+    }
+  }
+
+  #oidOf(value: object): Oid | undefined {
+    try {
+      return this.#references.oidOf(value);
+    } catch (error) {
+      if (!(error instanceof DharaError)) throw error;
+      throw new Unstorable(value, error.message, undefined, error);
     }
   }
 

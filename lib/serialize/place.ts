@@ -19,7 +19,6 @@ export function placeOf(
   root: string,
   state: Record<string, unknown>,
   culprit: Unstorable,
-  isPersistent: (value: object) => boolean,
 ): string {
   if (culprit.value === WHOLE) return root;
   const seen = new Set<unknown>();
@@ -36,7 +35,7 @@ export function placeOf(
       return undefined;
     }
     seen.add(value);
-    for (const [name, item] of parts(value, value === state, isPersistent)) {
+    for (const [name, item] of parts(value, value === state)) {
       const rest = find(item, depth + 1);
       if (rest) return [name, ...rest];
     }
@@ -59,7 +58,6 @@ export function placeOf(
 function* parts(
   value: object,
   isState: boolean,
-  isPersistent: (value: object) => boolean,
 ): Generator<[string, unknown]> {
   const prototype = Object.getPrototypeOf(value);
   if (Array.isArray(value)) {
@@ -69,8 +67,6 @@ function* parts(
       if (isState && key.startsWith("_v_")) continue;
       yield [step(key), (value as Record<string, unknown>)[key]];
     }
-  } else if (isPersistent(value)) {
-    return;
   } else if (prototype === Map.prototype) {
     let index = 0;
     for (const [key, item] of value as Map<unknown, unknown>) {

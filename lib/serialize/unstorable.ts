@@ -16,11 +16,19 @@ export class Unstorable {
   readonly reason: string;
   /** The property of `value` that is meant, if not `value` itself. */
   readonly key: PropertyKey | undefined;
+  /** The error that says so, if there is one. */
+  readonly cause: unknown;
 
-  constructor(value: unknown, reason: string, key?: PropertyKey) {
+  constructor(
+    value: unknown,
+    reason: string,
+    key?: PropertyKey,
+    cause?: unknown,
+  ) {
     this.value = value;
     this.reason = reason;
     this.key = key;
+    this.cause = cause;
   }
 }
 
