@@ -22,6 +22,14 @@ import { UnusedOids } from "./lib/protocol/unused_oids.ts";
 import type { Storage } from "./lib/storage/storage.ts";
 
 export { DEFAULT_HOST, DEFAULT_PORT };
+export type { Oid } from "./lib/serialize/record.ts";
+export type {
+  CommitResult,
+  PackProgress,
+  Session,
+  Storage,
+  Tid,
+} from "./lib/storage/storage.ts";
 
 /** How important a line of the server's log is. */
 export type LogLevel = "debug" | "info" | "error";

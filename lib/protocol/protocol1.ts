@@ -66,7 +66,7 @@ export interface Shared {
 }
 
 /** How long a long answer may go on before other clients get their turn, in milliseconds. */
-const TURN = 20;
+const TURN = 10;
 
 /** One client of a server. */
 export class Client {

@@ -9,7 +9,7 @@ import {
   StorageClosedError,
   StorageError,
 } from "../errors.ts";
-import { type AddressOptions, toAddress } from "../protocol/address.ts";
+import { toAddress } from "../protocol/address.ts";
 import { BlockingSocket, SocketWorker } from "../protocol/blocking_socket.ts";
 import { Client1 } from "../protocol/client1.ts";
 import { checkRecords, transactionLength } from "../protocol/transaction.ts";
@@ -26,7 +26,13 @@ import type {
 const POOL = 32;
 
 /** Options of a {@linkcode ClientStorage}. */
-export interface ClientStorageOptions extends AddressOptions {
+export interface ClientStorageOptions {
+  /** The server's host name or IP address; 127.0.0.1 unless given. */
+  host?: string | undefined;
+  /** The server's TCP port; 2972 unless given. */
+  port?: number | undefined;
+  /** Path of the server's Unix socket, instead of host and port. `@name` is an abstract one (Linux). */
+  address?: string | undefined;
   /**
    * How long to wait for the server without any byte from it, in milliseconds,
    * before it is taken for dead; 60,000 unless given.
