@@ -405,6 +405,10 @@ async function run(program: string): Promise<Deno.CommandOutput> {
   }
 }
 
+const RECORD = JSON.stringify(
+  import.meta.resolve("../lib/serialize/record.ts"),
+);
+
 const MODULE = JSON.stringify(
   import.meta.resolve("../lib/storage/client_storage.ts"),
 );
@@ -420,6 +424,32 @@ Deno.test("a program that forgets close() ends all the same, and needs --allow-n
   assertEquals(new TextDecoder().decode(stderr), "");
   assertEquals(new TextDecoder().decode(stdout), "[ 0, 1 ] []\n");
   assertEquals(code, 0);
+});
+
+Deno.test("programs that count at the same time lose no count", async () => {
+  await using server = await ServerWorker.start();
+  using storage = new ClientStorage({ port: server.port });
+  using session = storage.session();
+  commit(session, [0, record(0, "0")]);
+  const counting = `
+    import { ClientStorage } from ${MODULE};
+    import { packRecord, recordData } from ${RECORD};
+    const storage = new ClientStorage({ port: ${server.port} });
+    const session = storage.session();
+    for (let i = 0; i < 100; i++) {
+      for (;;) {
+        const old = Number(new TextDecoder().decode(recordData(session.load(0))));
+        const next = packRecord(0, new TextEncoder().encode(String(old + 1)), []);
+        if ("tid" in session.commit([[0, next]])) break;
+        session.sync();
+      }
+    }`;
+  const outputs = await Promise.all([1, 2, 3].map(() => run(counting)));
+  for (const { code, stderr } of outputs) {
+    assertEquals(code, 0, new TextDecoder().decode(stderr));
+  }
+  session.sync();
+  assertEquals(session.load(0), record(0, "300"));
 });
 
 Deno.test("a program that may not use the network is told so", async () => {
