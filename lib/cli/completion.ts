@@ -30,6 +30,15 @@ const MOST = 200;
  * @param words Names that are known beside the global object's properties.
  */
 export function complete(line: string, words: Iterable<string>): Completions {
+  try {
+    return completeLine(line, words);
+  } catch {
+    // Such as a server that is gone: the keys of what it holds are not known.
+    return [[], line];
+  }
+}
+
+function completeLine(line: string, words: Iterable<string>): Completions {
   const key = KEY.exec(line);
   if (key) {
     const [, path, quote, begin] = key as unknown as string[];

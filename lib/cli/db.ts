@@ -95,7 +95,7 @@ function start({ version }: Program): Command {
       },
       {
         name: "insecure",
-        help: "Let other machines connect: they can read and write everything",
+        help: "Let other machines connect, read and write",
       },
     ],
     run: (values) => serve(values, version),
@@ -162,8 +162,7 @@ function onStopSignal(callback: () => void): () => void {
 function client(program: Program): Command {
   return {
     names: ["client"],
-    summary:
-      "Open a shell on a server's database, or on a file without a server",
+    summary: "Open a shell on a database, through a server or on its file",
     options: [
       FILE,
       ...SERVER,
@@ -207,7 +206,7 @@ const pack: Command = {
     "A server packs while it goes on serving; a file is packed when this ends.",
   options: [FILE, ...SERVER],
   run(values) {
-    const file = values.text("file");
+    const file = fileOf(values);
     // Opening would make a file that is not there.
     if (file !== undefined && !existsSync(file)) {
       throw new StorageError(`Cannot pack ${file}: there is no such file`);
@@ -242,20 +241,25 @@ function nameOf(values: Values): string {
   return values.text("file") ?? formatAddress(toAddress(placeOf(values)));
 }
 
-/** Opens the file, or connects to the server, that the options name. */
-function openStorage(values: Values): Storage {
-  const place = placeOf(values);
+/** The file that the options name, `undefined` if it is a server that they name. */
+function fileOf(values: Values): string | undefined {
   const file = values.text("file");
-  if (file === undefined) {
-    const storage = connect(place);
-    return values.has("readonly") ? readonlyView(storage) : storage;
-  }
-  if (Object.values(place).some((part) => part !== undefined)) {
+  const server = SERVER.some((option) => values.has(option.name));
+  if (file !== undefined && server) {
     throw new UsageError(
       "Cannot use --file with --host, --port or --address: it opens the file without a server",
     );
   }
-  return new FileStorage(file, { readonly: values.has("readonly") });
+  return file;
+}
+
+/** Opens the file, or connects to the server, that the options name. */
+function openStorage(values: Values): Storage {
+  const file = fileOf(values);
+  const readonly = values.has("readonly");
+  if (file !== undefined) return new FileStorage(file, { readonly });
+  const storage = connect(placeOf(values));
+  return readonly ? readonlyView(storage) : storage;
 }
 
 function connect(place: ReturnType<typeof placeOf>): Storage {

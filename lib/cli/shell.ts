@@ -131,6 +131,8 @@ async function runInteractive(
     removeHistoryDuplicates: true,
     completer: (line: string) => complete(line, words),
   });
+  // Completion pauses the input for a moment; Deno 2.6 loses a key at that.
+  lines.pause = () => lines;
   let code = "";
   const prompt = () => {
     const ready = connection.hasChanges ? "dhara*> " : "dhara> ";
