@@ -143,9 +143,9 @@ Deno.test("dhara db start says when it is ready, and keeps what clients commit a
     );
     const stopped = await first.server.stop("SIGINT");
     assertEquals([stopped.code, stopped.stderr], [0, ""]);
-    assert(
-      stopped.stdout.endsWith("dhara stopped on 127.0.0.1:0\n") ||
-        stopped.stdout.endsWith(`dhara stopped on 127.0.0.1:${first.port}\n`),
+    assertEquals(
+      stopped.stdout.split("\n")[1],
+      `dhara stopped on 127.0.0.1:${first.port}`,
     );
 
     const second = await startServer(["-f", "t.dhara"], { cwd });

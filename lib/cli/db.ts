@@ -133,14 +133,15 @@ async function serve(values: Values, version: string): Promise<number> {
       log: (level, message) => level === "error" && console.error(message),
     });
     await server.listen();
+    const { name } = server;
     console.log(
-      `dhara ${version} ready on ${server.name}, serving ${
+      `dhara ${version} ready on ${name}, serving ${
         file ?? "a temporary file"
       }`,
     );
     await Promise.race([stop.promise, server.finished]);
     await server.shutdown();
-    console.log(`dhara stopped on ${server.name}`);
+    console.log(`dhara stopped on ${name}`);
     return 0;
   } finally {
     unlisten();
