@@ -489,7 +489,19 @@ Deno.test("dhara db start --repair cuts a damaged file, and says what it saved",
       { cwd },
     );
     await server.until("ready on");
-    assert(server.stdout.startsWith("Repaired t.dhara: "), server.stdout);
+    const tail = [...Deno.readDirSync(cwd)].map(({ name }) => name)
+      .find((name) => name.startsWith("t.dhara.tail-"))!;
+    assertEquals(
+      Deno.statSync(`${cwd}/${tail}`).size + size,
+      bytes.length,
+      server.stdout,
+    );
+    assertEquals(
+      server.stdout.split("\n")[0],
+      `Repaired t.dhara: ${
+        bytes.length - size
+      } bytes were cut off and saved as ${tail}`,
+    );
     const read = await dhara(["db", "client", "-p", port, "-e", 'root["a"]']);
     assertEquals(read.stdout, "'first'\n");
     assertEquals((await server.stop()).code, 0);

@@ -4,7 +4,7 @@
  * @module
  */
 import { existsSync } from "node:fs";
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { StorageServer } from "../../server.ts";
 import { ServerUnavailableError, StorageError } from "../errors.ts";
 import { Connection } from "../persistent/connection.ts";
@@ -120,11 +120,13 @@ async function serve(values: Values, version: string): Promise<number> {
   const directory = file === undefined
     ? Deno.makeTempDirSync({ prefix: "dhara-" })
     : undefined;
+  const tails = values.has("repair") ? savedTails(file!) : [];
   try {
     using storage = new FileStorage(file ?? join(directory!, "temporary"), {
       readonly: values.has("readonly"),
       repair: values.has("repair"),
     });
+    if (values.has("repair")) reportRepair(file!, tails);
     await using server = new StorageServer({
       storage,
       ...place,
@@ -147,6 +149,22 @@ async function serve(values: Values, version: string): Promise<number> {
     unlisten();
     if (directory) Deno.removeSync(directory, { recursive: true });
   }
+}
+
+/** The files that hold what earlier repairs have cut off. */
+function savedTails(file: string): string[] {
+  const begin = basename(file) + ".tail-";
+  return [...Deno.readDirSync(dirname(file))]
+    .filter(({ name }) => name.startsWith(begin))
+    .map(({ name }) => join(dirname(file), name));
+}
+
+function reportRepair(file: string, tailsBefore: readonly string[]): void {
+  const tails = savedTails(file).filter((tail) => !tailsBefore.includes(tail));
+  const cut = tails.map((tail) =>
+    `${Deno.statSync(tail).size} bytes were cut off and saved as ${tail}`
+  );
+  console.log(`Repaired ${file}: ${cut.join(", ") || "nothing had to be cut"}`);
 }
 
 /** Calls back when the process is asked to end; returns how to undo that. */
