@@ -1,0 +1,108 @@
+/**
+ * Reads a journal through a small cache.
+ *
+ * @module
+ */
+import { type OpenFile, readFully } from "./_file.ts";
+import { viewOf } from "./journal_format.ts";
+
+/** A piece of the file, from a multiple of its size on. */
+export interface Chunk {
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+  /** How many bytes of it have been read. */
+  filled: number;
+}
+
+/** The length of a chunk. */
+export const CHUNK = 32 * 1024;
+/** How many are kept: 16 MiB. */
+const MOST_CHUNKS = 512;
+
+/**
+ * Reads a file that only grows, in aligned chunks. What it returns is never
+ * changed: bytes that were written once stay as they are, and a chunk at the
+ * end of the file is only filled up.
+ */
+export class ChunkReader {
+  readonly #file: OpenFile;
+  #chunks = new Map<number, Chunk>();
+  #number = -1;
+  #chunk: Chunk | undefined;
+
+  /** Reads an open file. */
+  constructor(file: OpenFile) {
+    this.#file = file;
+  }
+
+  /**
+   * Returns the chunk in which a byte is, with at least the bytes up to
+   * `needed` of it, and none from `end` of the file on; or `undefined` if the
+   * file is shorter.
+   */
+  chunk(number: number, needed: number, end: number): Chunk | undefined {
+    let chunk = number === this.#number
+      ? this.#chunk
+      : this.#chunks.get(number);
+    if (chunk === undefined || chunk.filled < needed) {
+      chunk = this.#fill(number, chunk, end);
+      if (chunk.filled < needed) return undefined;
+    }
+    this.#number = number;
+    this.#chunk = chunk;
+    return chunk;
+  }
+
+  /**
+   * Returns bytes that are before `end` of the file, or `undefined` if the
+   * file is shorter than that.
+   */
+  bytes(offset: number, length: number, end: number): Uint8Array | undefined {
+    const number = Math.floor(offset / CHUNK);
+    const at = offset - number * CHUNK;
+    if (at + length <= CHUNK) {
+      return this.chunk(number, at + length, end)?.bytes
+        .subarray(at, at + length);
+    }
+    const bytes = new Uint8Array(length);
+    if (length > 2 * CHUNK) {
+      return readFully(this.#file, bytes, offset) === length
+        ? bytes
+        : undefined;
+    }
+    let done = 0;
+    while (done < length) {
+      const start = offset + done;
+      const number = Math.floor(start / CHUNK);
+      const at = start - number * CHUNK;
+      const count = Math.min(CHUNK - at, length - done);
+      const chunk = this.chunk(number, at + count, end);
+      if (chunk === undefined) return undefined;
+      bytes.set(chunk.bytes.subarray(at, at + count), done);
+      done += count;
+    }
+    return bytes;
+  }
+
+  #fill(number: number, chunk: Chunk | undefined, end: number): Chunk {
+    if (chunk === undefined) {
+      const bytes = new Uint8Array(CHUNK);
+      chunk = { bytes, view: viewOf(bytes), filled: 0 };
+      this.#chunks.set(number, chunk);
+      if (this.#chunks.size > MOST_CHUNKS) {
+        const [oldest] = this.#chunks.keys();
+        this.#chunks.delete(oldest!);
+      }
+    }
+    const from = chunk.filled;
+    const to = Math.min(CHUNK, end - number * CHUNK);
+    if (to > from) {
+      chunk.filled += readFully(
+        this.#file,
+        chunk.bytes.subarray(from, to),
+        number * CHUNK + from,
+      );
+    }
+    return chunk;
+  }
+}

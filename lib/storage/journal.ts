@@ -1,0 +1,402 @@
+/**
+ * One open journal file: loading and appending. `recovery.ts` opens it,
+ * `docs/format.md` describes it.
+ *
+ * @module
+ */
+import { crc32 } from "node:zlib";
+import { DamagedFileError, DharaError, StorageError } from "../errors.ts";
+import type { Oid } from "../serialize/record.ts";
+import { type OpenFile, writeFully } from "./_file.ts";
+import { BlockWriter } from "./block_writer.ts";
+import { CHUNK, ChunkReader } from "./chunk_reader.ts";
+import {
+  BLOCK_HEAD,
+  BLOCK_TRAILER,
+  BlockKind,
+  encodeSlot,
+  ENTRY_HEAD,
+  getUint64,
+  type Header,
+  HEADER_SIZE,
+  SLOTS,
+  viewOf,
+} from "./journal_format.ts";
+import { DamagedPage, JournalIndex } from "./journal_index.ts";
+import type { Tid } from "./storage.ts";
+
+/** One revision of one object. */
+export interface Entry {
+  readonly tid: Tid;
+  readonly record: Uint8Array;
+  /** Where the revision before it is, 0 if there is none. */
+  readonly previous: number;
+}
+
+/** One revision to be written. */
+export interface NewEntry {
+  readonly oid: Oid;
+  readonly tid: Tid;
+  readonly record: Uint8Array;
+}
+
+/** An index block is not worth its while before that many bytes. */
+const LEAST_BETWEEN_INDEXES = 1024 * 1024;
+/** When closing it is worth more: the next opening is sure to come. */
+const LEAST_BEFORE_CLOSING = 64 * 1024;
+
+/** An open journal file. */
+export class Journal {
+  /** What to call it in messages. */
+  readonly name: string;
+  /** What the header says. */
+  readonly header: Header;
+  /** Where the next block will be. */
+  end = HEADER_SIZE;
+  /** The last transaction. */
+  tid: Tid = 0;
+  /** The first number that was never given out, as far as the file says. */
+  next: Oid = 0;
+  /** Where every object is. */
+  index: JournalIndex;
+  /** Reads the file. */
+  reader: ChunkReader;
+  /** Where the last index block is, 0 if there is none. */
+  indexOffset = 0;
+  /** Where it ends: what follows is read when the file is opened. */
+  indexedTo = HEADER_SIZE;
+  /** Whether what was copied last still lacks the block that makes it valid. */
+  endsWithCopy = false;
+  readonly #file: OpenFile;
+  readonly #sync: boolean;
+  #lastSlot = 1;
+  #users = 1;
+  #broken: StorageError | undefined;
+
+  /** A journal of an open file that has a header, as if there were nothing else in it. */
+  constructor(
+    file: OpenFile,
+    name: string,
+    header: Header,
+    { sync = true }: { sync?: boolean } = {},
+  ) {
+    this.#file = file;
+    this.#sync = sync;
+    this.name = name;
+    this.header = header;
+    this.reader = new ChunkReader(file);
+    this.index = this.newIndex();
+  }
+
+  /** The file. */
+  get file(): OpenFile {
+    return this.#file;
+  }
+
+  /** Whether each commit waits until it is on the disk. */
+  get sync(): boolean {
+    return this.#sync;
+  }
+
+  /** Returns an index of this file with the pages that a directory leads to. */
+  newIndex(directory?: Map<number, number>): JournalIndex {
+    return new JournalIndex(
+      (offset, length) =>
+        offset + length <= this.end
+          ? this.reader.bytes(offset, length, this.end)
+          : undefined,
+      directory,
+    );
+  }
+
+  /** Says that somebody reads it, until `release()`. */
+  retain(): void {
+    this.#users++;
+  }
+
+  /** Closes the file when nobody reads it any more. */
+  release(): void {
+    if (--this.#users === 0) this.#file.close();
+  }
+
+  /** Whether there is an object of this number. */
+  holds(oid: Oid): boolean {
+    return this.offsetOf(oid) !== 0;
+  }
+
+  /** Returns where an object's newest entry is, 0 if there is none. */
+  offsetOf(oid: Oid): number {
+    try {
+      return this.index.get(oid);
+    } catch (error) {
+      throw this.#explain(error, `load object #${oid} from`);
+    }
+  }
+
+  /** Returns an object's record as of a moment, or `undefined` if there was none. */
+  load(oid: Oid, tid: Tid): Uint8Array | undefined {
+    let offset = this.offsetOf(oid);
+    while (offset !== 0) {
+      const entry = this.entry(offset, oid);
+      if (entry.tid <= tid) return entry.record;
+      offset = entry.previous;
+    }
+    return undefined;
+  }
+
+  /** Returns the entry at an offset, which must be of this object. */
+  entry(offset: number, oid: Oid): Entry {
+    const { end } = this;
+    const number = Math.floor(offset / CHUNK);
+    const at = offset - number * CHUNK;
+    const room = end - BLOCK_TRAILER - ENTRY_HEAD - offset;
+    if (room < 8) throw this.#damaged(offset, oid, "nothing can be there");
+    let bytes: Uint8Array | undefined;
+    let view: DataView | undefined;
+    let from = 0;
+    let length: number;
+    if (at + ENTRY_HEAD <= CHUNK) {
+      // The usual case costs nothing but looking: the entry is within a chunk.
+      const chunk = this.reader.chunk(number, at + ENTRY_HEAD, end);
+      if (chunk === undefined) throw this.#cut(offset, oid);
+      length = chunk.view.getUint32(at + 4);
+      const after = at + ENTRY_HEAD + length;
+      if (
+        length <= room && after <= CHUNK &&
+        this.reader.chunk(number, after, end) !== undefined
+      ) {
+        ({ bytes, view } = chunk);
+        from = at;
+      }
+    } else {
+      const head = this.reader.bytes(offset, ENTRY_HEAD, end);
+      if (head === undefined) throw this.#cut(offset, oid);
+      length = viewOf(head).getUint32(4);
+    }
+    if (length < 12 || length > room) {
+      throw this.#damaged(offset, oid, "its length cannot be right");
+    }
+    if (bytes === undefined || view === undefined) {
+      bytes = this.reader.bytes(offset, ENTRY_HEAD + length, end);
+      if (bytes === undefined) throw this.#cut(offset, oid);
+      view = viewOf(bytes);
+    }
+    const start = from + ENTRY_HEAD;
+    const crc = crc32(bytes.subarray(from + 4, start + length));
+    if (view.getUint32(from) !== crc) {
+      throw this.#damaged(offset, oid, "its checksum is wrong");
+    }
+    const previous = getUint64(view, from + 16);
+    if (getUint64(view, start) !== oid || previous >= offset) {
+      throw this.#damaged(offset, oid, "it is of another object");
+    }
+    return {
+      tid: getUint64(view, from + 8),
+      record: bytes.subarray(start, start + length),
+      previous,
+    };
+  }
+
+  /** Appends a transaction: when this returns it is on the disk and visible. */
+  append(records: ReadonlyMap<Oid, Uint8Array>, tid: Tid, next: Oid): void {
+    this.#checkWritable();
+    const entries: NewEntry[] = [];
+    for (const [oid, record] of records) entries.push({ oid, tid, record });
+    const head = { kind: BlockKind.transaction, tid, next };
+    const written = this.#write(head, entries);
+    if (this.#sync) {
+      try {
+        this.#file.sync();
+      } catch (cause) {
+        // Whether it is on the disk, and will stay there, nobody can say now.
+        this.#break("an earlier sync to the disk failed", cause);
+        this.#tryToCut();
+        throw new StorageError(
+          `Cannot commit to ${this.name}: syncing to the disk failed: ${
+            text(cause)
+          }; close the storage, and open it again to see whether the transaction is stored`,
+          { cause },
+        );
+      }
+    }
+    this.#take(written, entries, head);
+    if (this.end - this.indexedTo > LEAST_BETWEEN_INDEXES) {
+      // Four times the cost: index blocks take a fifth of the file at most,
+      // and what must be read when opening stays in proportion to the index.
+      if (this.end - this.indexedTo > 4 * this.index.cost) this.writeIndex();
+    }
+  }
+
+  /** Appends entries that were copied from another journal. Nothing is synced. */
+  appendCopies(entries: readonly NewEntry[], tid: Tid, next: Oid): void {
+    this.#checkWritable();
+    const head = { kind: BlockKind.copy, tid, next };
+    this.#take(this.#write(head, entries), entries, head);
+    this.endsWithCopy = true;
+  }
+
+  /**
+   * Appends an index block, so that opening the file takes less. If that fails,
+   * nothing is lost: it is tried again later.
+   */
+  writeIndex(next = this.next): boolean {
+    if (this.#broken) return false;
+    const { index, end: offset, tid, indexOffset: previous } = this;
+    let end: number;
+    try {
+      end = index.write(this.#file, { offset, tid, next, previous });
+    } catch (error) {
+      if (!this.#tryToCut()) this.#break("writing the index failed", error);
+      return false;
+    }
+    this.end = end;
+    this.next = next;
+    this.indexOffset = offset;
+    this.indexedTo = end;
+    this.endsWithCopy = false;
+    try {
+      // A slot must not lead to what may not be there after a power failure.
+      this.#file.sync();
+    } catch (error) {
+      this.#break("syncing the index to the disk failed", error);
+      return false;
+    }
+    try {
+      this.#lastSlot = 1 - this.#lastSlot;
+      const slot = encodeSlot({ offset, tid });
+      writeFully(this.#file, slot, SLOTS[this.#lastSlot as 0 | 1]);
+    } catch {
+      // It is a hint only.
+    }
+    return true;
+  }
+
+  /** Does what is worth doing before the file is closed. */
+  finish(next: Oid): void {
+    if (this.#broken) return;
+    const since = this.end - this.indexedTo;
+    const worth = since >= LEAST_BEFORE_CLOSING && since >= this.index.cost;
+    if (worth || next > this.next) this.writeIndex(next);
+    else if (!this.#sync) this.#file.sync();
+  }
+
+  /** Which slot was written last: the next one goes to the other. */
+  set lastSlot(slot: number) {
+    this.#lastSlot = slot;
+  }
+
+  /** Allows no more commits. */
+  #break(what: string, cause: unknown): void {
+    this.#broken = new StorageError(
+      `Cannot commit to ${this.name}: ${what}: ${
+        text(cause)
+      }; close the storage and open it again`,
+      { cause },
+    );
+  }
+
+  /** Allows no more commits, since a new name for the file may not stay. */
+  breakAfterRename(cause: unknown): void {
+    this.#break("syncing the directory to the disk failed", cause);
+  }
+
+  #checkWritable(): void {
+    if (this.#broken) {
+      throw new StorageError(this.#broken.message, { cause: this.#broken });
+    }
+  }
+
+  #write(
+    { kind, tid, next }: { kind: number; tid: Tid; next: Oid },
+    entries: readonly NewEntry[],
+  ): { end: number; offsets: number[] } {
+    let length = BLOCK_HEAD + BLOCK_TRAILER;
+    for (const { record } of entries) length += ENTRY_HEAD + record.length;
+    const offsets: number[] = [];
+    try {
+      const writer = new BlockWriter(this.#file, {
+        kind,
+        count: entries.length,
+        offset: this.end,
+        length,
+        tid,
+        next,
+        metadata: 0,
+      });
+      for (const { oid, tid, record } of entries) {
+        const previous = this.index.prepare(oid);
+        offsets.push(
+          writer.putEntry(
+            record,
+            tid,
+            kind === BlockKind.copy ? 0 : previous,
+          ),
+        );
+      }
+      return { end: writer.finish(), offsets };
+    } catch (error) {
+      if (!this.#tryToCut()) {
+        this.#break("what an earlier commit left could not be cut off", error);
+      }
+      throw this.#explain(error, "commit to");
+    }
+  }
+
+  #take(
+    { end, offsets }: { end: number; offsets: readonly number[] },
+    entries: readonly NewEntry[],
+    { tid, next }: { tid: Tid; next: Oid },
+  ): void {
+    for (let i = 0; i < entries.length; i++) {
+      this.index.set(entries[i]!.oid, offsets[i]!);
+    }
+    this.end = end;
+    this.tid = tid;
+    this.next = next;
+  }
+
+  /** Cuts off what was not written to its end; returns whether that worked. */
+  #tryToCut(): boolean {
+    try {
+      this.#file.truncate(this.end);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  #explain(error: unknown, what: string): unknown {
+    if (error instanceof DamagedPage) {
+      return new DamagedFileError(
+        `Cannot ${what} ${this.name}: the index is damaged at byte ${error.offset}; opening it with --repair (or repair: true) makes a new one`,
+        { path: this.name, offset: error.offset },
+      );
+    }
+    if (error instanceof DharaError) return error;
+    const full = /ENOSPC|EDQUOT|space left|quota/i.test(
+      `${(error as { code?: string }).code} ${text(error)}`,
+    );
+    return new StorageError(
+      `Cannot ${what} ${this.name}: ${text(error)}; nothing was stored${
+        full ? ", make room on the disk and commit again" : ""
+      }`,
+      { cause: error },
+    );
+  }
+
+  #damaged(offset: number, oid: Oid, why: string): DamagedFileError {
+    return new DamagedFileError(
+      `Cannot load object #${oid} from ${this.name}: the file is damaged at byte ${offset}: ${why}`,
+      { path: this.name, offset },
+    );
+  }
+
+  #cut(offset: number, oid: Oid): DamagedFileError {
+    return this.#damaged(offset, oid, "the file ends too early");
+  }
+}
+
+/** Returns an error's message. */
+export function text(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,272 @@
+/**
+ * What the storages in a journal file have in common.
+ *
+ * @module
+ */
+import {
+  DharaError,
+  ReadonlyError,
+  StorageError,
+  StorageLockedError,
+} from "../errors.ts";
+import type { Oid } from "../serialize/record.ts";
+import type { Files, OpenFile } from "./_file.ts";
+import { describeHolder } from "./_lock.ts";
+import { type Journal, text } from "./journal.ts";
+import { JournalPack } from "./journal_pack.ts";
+import {
+  type Backend,
+  nextTid,
+  type Records,
+  Sessions,
+  type Snapshot,
+} from "./local_session.ts";
+import { pack } from "./reachable.ts";
+import { openJournal } from "./recovery.ts";
+import type { PackProgress, Session, Storage, Tid } from "./storage.ts";
+
+/** Settings of a storage in a journal file. */
+export interface JournalOptions {
+  /** Open it for reading only: nothing in the file is changed, and nobody is kept from writing. */
+  readonly?: boolean;
+  /**
+   * Whether a commit waits until it is on the disk: true by default. Without
+   * it commits are much faster, a crash of the program still loses nothing,
+   * but a crash of the machine may lose the last ones.
+   */
+  sync?: boolean;
+  /** Whether to make the file if there is none: true by default. */
+  create?: boolean;
+  /**
+   * If the file is damaged, save everything from the damage on beside it, as
+   * `PATH.tail-OFFSET`, and cut it off.
+   */
+  repair?: boolean;
+}
+
+/** How often to look again if the file is replaced just while it is opened. */
+const ATTEMPTS = 20;
+
+/** A storage in a journal file. */
+export class JournalStorage implements Storage {
+  /** The file, as it was given. */
+  readonly path: string;
+  /** Whether it was opened for reading only. */
+  readonly readonly: boolean;
+  readonly #files: Files;
+  readonly #realPath: string;
+  #journal: Journal;
+  #sessions: Sessions;
+  #pack: JournalPack | undefined;
+  #closed = false;
+
+  /** Opens a file through a file system. */
+  constructor(path: string, options: JournalOptions, files: Files) {
+    const { readonly = false, sync = true, create = true, repair = false } =
+      options;
+    if (readonly && repair) {
+      throw new StorageError(
+        `Cannot open ${path}: it cannot be repaired when it is opened for reading only`,
+      );
+    }
+    this.path = path;
+    this.readonly = readonly;
+    this.#files = files;
+    const file = open(files, path, { readonly, create: create && !readonly });
+    try {
+      this.#realPath = realPath(files, path);
+      this.#journal = openJournal(files, file, this.#realPath, path, {
+        readonly,
+        repair,
+        sync,
+      });
+      this.#sessions = new Sessions(this.#backend(), this.#journal.next);
+    } catch (error) {
+      file.close();
+      throw explain(error, path);
+    }
+  }
+
+  /** How many bytes the journal has. */
+  get size(): number {
+    return this.#journal.end;
+  }
+
+  /** Opens a session on the newest snapshot. */
+  session(): Session {
+    return this.#sessions.open();
+  }
+
+  /**
+   * Copies what can be reached from the root into a new file, `PATH.pack`,
+   * and puts that in place of the old one. See {@linkcode Storage.pack}.
+   *
+   * @throws {StorageError} if another pack is under way, or the new file cannot be written.
+   * @throws {ReadonlyError} if the storage is read-only.
+   */
+  *pack(): Generator<PackProgress, void> {
+    this.#sessions.checkOpen();
+    if (this.readonly) {
+      throw new ReadonlyError(
+        `Cannot pack ${this.path}: it was opened for reading only`,
+      );
+    }
+    if (this.#pack !== undefined) {
+      throw new StorageError(
+        `Cannot pack ${this.path}: another pack is under way`,
+      );
+    }
+    try {
+      this.#pack = this.#newPack();
+      for (const progress of pack(this.#pack)) {
+        yield progress;
+        this.#sessions.checkOpen();
+      }
+    } catch (error) {
+      throw error instanceof DharaError ? error : new StorageError(
+        `Cannot pack ${this.path}: ${text(error)}; the file is as it was`,
+        { cause: error },
+      );
+    } finally {
+      this.#pack?.giveUp();
+      this.#pack = undefined;
+    }
+  }
+
+  /** Closes the storage and every session on it, and gives the lock back. Closing twice is fine. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#pack?.giveUp();
+    this.#sessions.close();
+    try {
+      if (!this.readonly) this.#journal.finish(this.#sessions.next);
+    } catch (error) {
+      throw new StorageError(
+        `Cannot close ${this.path} well: ${
+          text(error)
+        }; the last commits may not be on the disk`,
+        { cause: error },
+      );
+    } finally {
+      this.#journal.release();
+    }
+  }
+
+  /** Closes the storage, as `close()` does. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #backend(): Backend {
+    return {
+      name: this.path,
+      readonly: this.readonly,
+      snapshot: () => new JournalSnapshot(this.#journal),
+      holds: (oid) => this.#journal.holds(oid),
+      append: (records, next) => this.#append(records, next),
+    };
+  }
+
+  #append(records: Records, next: Oid): Tid {
+    const tid = nextTid(this.#journal.tid);
+    this.#journal.append(records, tid, next);
+    if (this.#pack !== undefined) {
+      for (const oid of records.keys()) this.#pack.changed.add(oid);
+    }
+    return tid;
+  }
+
+  #newPack(): JournalPack {
+    const journal = this.#journal;
+    const sessions = this.#sessions;
+    return new JournalPack({
+      files: this.#files,
+      path: this.#realPath,
+      journal,
+      get next() {
+        return sessions.next;
+      },
+      replace: (to, removed) => {
+        this.#journal = to;
+        // Sessions go on reading the old file until they move on.
+        journal.release();
+        sessions.remove(removed);
+      },
+    });
+  }
+}
+
+/** A journal at one moment. */
+class JournalSnapshot implements Snapshot {
+  readonly tid: Tid;
+  readonly #journal: Journal;
+
+  constructor(journal: Journal) {
+    this.#journal = journal;
+    this.tid = journal.tid;
+    journal.retain();
+  }
+
+  load(oid: Oid): Uint8Array | undefined {
+    return this.#journal.load(oid, this.tid);
+  }
+
+  release(): void {
+    this.#journal.release();
+  }
+}
+
+function open(
+  files: Files,
+  path: string,
+  { readonly, create }: { readonly: boolean; create: boolean },
+): OpenFile {
+  if (path === "") {
+    throw new StorageError("Cannot open a storage: the path is empty");
+  }
+  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+    let file: OpenFile;
+    try {
+      file = files.open(path, { write: !readonly, create });
+    } catch (error) {
+      throw explain(error, path);
+    }
+    if (readonly) return file;
+    try {
+      if (!file.lock()) {
+        throw new StorageLockedError(
+          `Cannot open ${path} for writing: ${
+            describeHolder(file.identity)
+          } has it open`,
+        );
+      }
+      // Before we got the lock, a pack may have put another file there.
+      if (files.identity(path) === file.identity) return file;
+    } catch (error) {
+      file.close();
+      throw explain(error, path);
+    }
+    file.close();
+  }
+  throw new StorageError(
+    `Cannot open ${path}: it is being replaced all the time`,
+  );
+}
+
+function realPath(files: Files, path: string): string {
+  try {
+    return files.realPath(path);
+  } catch {
+    // Without permission to read directories there are no links to follow.
+    return path;
+  }
+}
+
+function explain(error: unknown, path: string): unknown {
+  if (error instanceof DharaError) return error;
+  const why = error instanceof Deno.errors.NotFound
+    ? "there is no such file"
+    : text(error);
+  return new StorageError(`Cannot open ${path}: ${why}`, { cause: error });
+}
