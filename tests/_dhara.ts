@@ -118,7 +118,7 @@ export async function startServer(
 ): Promise<{ server: Running; port: string }> {
   const place = args.includes("--address") ? [] : ["--port", "0"];
   const server = new Running(["db", "start", ...place, ...args], options);
-  await server.until("\n");
+  await server.until(", serving ");
   return { server, port: /:(\d+),/.exec(server.stdout)?.[1] ?? "" };
 }
 
