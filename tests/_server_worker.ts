@@ -97,8 +97,11 @@ export class ServerWorker implements AsyncDisposable {
   }
 }
 
+// What the thread sees of itself; the types are those of the main thread.
+const self = globalThis as unknown as Worker;
+
 function answer(message: Answer): void {
-  postMessage(message);
+  self.postMessage(message);
 }
 
 async function serve(
@@ -160,7 +163,6 @@ const inWorker = "WorkerGlobalScope" in globalThis;
 
 if (inWorker) {
   let stop = () => Promise.resolve();
-  const self = globalThis as unknown as Worker;
   self.onmessage = async ({ data }) => {
     if (data === "stop") {
       await stop();

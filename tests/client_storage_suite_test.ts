@@ -19,17 +19,15 @@ import { storageSuite, type Trial } from "./storage_suite.ts";
 class Adapted implements Storage {
   #storage: ClientStorage;
   #server: ServerWorker;
-  #given = new Set<Oid>();
+  #given: Set<Oid>;
   #newest: Tid;
 
-  constructor(server: ServerWorker, newest: Tid) {
+  /** Connects to a server; the database is the one that `before` knew, if any. */
+  constructor(server: ServerWorker, before?: Adapted) {
     this.#server = server;
-    this.#newest = newest;
+    this.#given = before === undefined ? new Set() : before.#given;
+    this.#newest = before === undefined ? 0 : before.#newest;
     this.#storage = new ClientStorage({ port: server.port });
-  }
-
-  get newest(): Tid {
-    return this.#newest;
   }
 
   session(): Session {
@@ -87,14 +85,14 @@ class Adapted implements Storage {
 
 async function makeTrial(task: Task): Promise<Trial> {
   let server = await ServerWorker.start(task);
-  let storage = new Adapted(server, 0);
+  let storage = new Adapted(server);
   return {
     storage,
     async reopen() {
       storage.close();
       await server.stop();
       server = await ServerWorker.start(task);
-      storage = new Adapted(server, storage.newest);
+      storage = new Adapted(server, storage);
       return storage;
     },
     async dispose() {

@@ -7,9 +7,9 @@ import {
   StorageClosedError,
   WriteConflictError,
 } from "../lib/errors.ts";
-import { Connection } from "../lib/persistent/connection.ts";
 import { ClientStorage } from "../lib/storage/client_storage.ts";
 import type { Session } from "../lib/storage/storage.ts";
+import { Connection } from "../mod.ts";
 import { record } from "./_raw_client.ts";
 import { ServerWorker, type Step } from "./_server_worker.ts";
 
