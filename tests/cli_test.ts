@@ -103,6 +103,7 @@ Deno.test("dhara says in one line what is wrong with the arguments", async () =>
       ["db start --address a --port 1", "Cannot use --address with --host"],
       ["db client --file a --port 1", "Cannot use --file with --host"],
       ["db pack --file a --address b", "Cannot use --file with --host"],
+      ["db start --readonly", "Cannot serve nothing but reading: say which"],
       ["db start --repair", "Cannot repair: say which file with --file PATH"],
       [
         "db start --host 0.0.0.0 --port 0",
@@ -606,6 +607,16 @@ Deno.test({
         "Error: thrown",
         "dhara> ",
       );
+      await expect(
+        "Promise.reject(new RangeError('late'))\r",
+        "RangeError: late",
+      );
+      await expect(
+        "setTimeout(() => { throw new Error('later') }); 1\r",
+        "Error: later",
+      );
+      await expect("\x1b[A", "setTimeout");
+      await expect("\x1b[A", "Promise");
       await expect("\x1b[A", "throw new");
       await expect("\x1b[A", ".help");
       await expect("\x1b[A", "40 + 2");

@@ -115,6 +115,11 @@ async function serve(values: Values, version: string): Promise<number> {
   if (values.has("repair") && file === undefined) {
     throw new UsageError("Cannot repair: say which file with --file PATH");
   }
+  if (values.has("readonly") && file === undefined) {
+    throw new UsageError(
+      "Cannot serve nothing but reading: say which file with --file PATH",
+    );
+  }
   const stop = Promise.withResolvers<void>();
   const unlisten = onStopSignal(stop.resolve);
   const directory = file === undefined
@@ -154,6 +159,7 @@ async function serve(values: Values, version: string): Promise<number> {
 /** The files that hold what earlier repairs have cut off. */
 function savedTails(file: string): string[] {
   const begin = basename(file) + ".tail-";
+  if (!existsSync(dirname(file))) return [];
   return [...Deno.readDirSync(dirname(file))]
     .filter(({ name }) => name.startsWith(begin))
     .map(({ name }) => join(dirname(file), name));

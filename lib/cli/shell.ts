@@ -149,6 +149,18 @@ async function runInteractive(
     prompt();
   });
 
+  // What fails later, while nobody waits for it, must not end the shell.
+  const reportLate = (event: Event, error: unknown) => {
+    event.preventDefault();
+    console.error("\n" + describeError(error));
+    prompt();
+  };
+  addEventListener("error", (event) => reportLate(event, event.error));
+  addEventListener(
+    "unhandledrejection",
+    (event) => reportLate(event, event.reason),
+  );
+
   console.log(`${title}; .help tells more, .exit or Ctrl-D leaves`);
   prompt();
   for await (const line of lines) {
