@@ -4,10 +4,10 @@
  * @module
  */
 import { disk } from "./_file.ts";
-import { type JournalOptions, JournalStorage } from "./journal_storage.ts";
+import { type FileStorageOptions, JournalStorage } from "./journal_storage.ts";
+import type { PackProgress, Session, Storage } from "./storage.ts";
 
-/** Settings of a {@linkcode FileStorage}. */
-export interface FileStorageOptions extends JournalOptions {}
+export type { FileStorageOptions } from "./journal_storage.ts";
 
 /**
  * A storage in a file, a journal that is only appended to. Its index is read
@@ -34,7 +34,9 @@ export interface FileStorageOptions extends JournalOptions {}
  * Deno.removeSync(directory, { recursive: true });
  * ```
  */
-export class FileStorage extends JournalStorage {
+export class FileStorage implements Storage {
+  readonly #journal: JournalStorage;
+
   /**
    * Opens a file, and makes it if there is none. A transaction at its end that
    * was not written completely, and so never confirmed, is cut off.
@@ -44,6 +46,53 @@ export class FileStorage extends JournalStorage {
    * @throws {StorageError} if it is not a journal, or cannot be opened.
    */
   constructor(path: string, options: FileStorageOptions = {}) {
-    super(path, options, disk);
+    this.#journal = new JournalStorage(path, options, disk);
+  }
+
+  /** The file, as it was given. */
+  get path(): string {
+    return this.#journal.path;
+  }
+
+  /** Whether it was opened for reading only. */
+  get readonly(): boolean {
+    return this.#journal.readonly;
+  }
+
+  /** How many bytes the file has. */
+  get size(): number {
+    return this.#journal.size;
+  }
+
+  /** Opens a session on the newest snapshot. */
+  session(): Session {
+    return this.#journal.session();
+  }
+
+  /**
+   * Copies what can be reached from the root into a new file, `PATH.pack`,
+   * and puts that in place of the old one: everything else, and all old
+   * revisions, are gone. See {@linkcode Storage.pack}.
+   *
+   * @throws {StorageError} if another pack is under way, or the new file cannot be written.
+   * @throws {ReadonlyError} if the storage is read-only.
+   */
+  pack(): Generator<PackProgress, void> {
+    return this.#journal.pack();
+  }
+
+  /**
+   * Closes the storage and every session on it, and gives the file's lock
+   * back. Closing twice is fine.
+   *
+   * @throws {StorageError} if what was committed without `sync` cannot be brought to the disk.
+   */
+  close(): void {
+    this.#journal.close();
+  }
+
+  /** Closes the storage, as `close()` does. */
+  [Symbol.dispose](): void {
+    this.close();
   }
 }

@@ -25,8 +25,8 @@ import { pack } from "./reachable.ts";
 import { openJournal } from "./recovery.ts";
 import type { PackProgress, Session, Storage, Tid } from "./storage.ts";
 
-/** Settings of a storage in a journal file. */
-export interface JournalOptions {
+/** Settings of a {@linkcode FileStorage}. */
+export interface FileStorageOptions {
   /** Open it for reading only: nothing in the file is changed, and nobody is kept from writing. */
   readonly?: boolean;
   /**
@@ -61,7 +61,7 @@ export class JournalStorage implements Storage {
   #closed = false;
 
   /** Opens a file through a file system. */
-  constructor(path: string, options: JournalOptions, files: Files) {
+  constructor(path: string, options: FileStorageOptions, files: Files) {
     const { readonly = false, sync = true, create = true, repair = false } =
       options;
     if (readonly && repair) {

@@ -321,7 +321,7 @@ class Recovery {
 
   #saveTail(from: number, to: number): void {
     for (let attempt = 0;; attempt++) {
-      const path = tailPath(this.path, from, attempt);
+      const path = tailPath(this.name, from, attempt);
       if (this.files.identity(path) !== undefined) continue;
       const tail = this.files.open(path, { write: true, createNew: true });
       try {
