@@ -14,7 +14,6 @@
  */
 import {
   Connection,
-  FileStorage,
   Persistent,
   type PersistentDict,
   PersistentList,
@@ -47,7 +46,7 @@ export class City extends Persistent {
 type Countries = PersistentDict<string, PersistentList<City>>;
 
 function open(path: string): Connection<Countries> {
-  return new Connection<Countries>(new FileStorage(path), {
+  return new Connection<Countries>(path, {
     classes: { City },
     cacheSize: 200_000,
   });
