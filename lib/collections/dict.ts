@@ -1,44 +1,67 @@
 /**
- * A persistent `Map`.
+ * A persistent object with the interface of `Map`.
  *
  * @module
  */
-import { ClassError, DecodeError } from "../errors.ts";
+import { DecodeError } from "../errors.ts";
 import { registerClass } from "../persistent/classes.ts";
-import { PersistentObject, wrap } from "../persistent/persistent.ts";
-import { SLOT, type Slot } from "../persistent/slot.ts";
-import { iterate, pick } from "./_iterate.ts";
+import { PersistentObject } from "../persistent/persistent.ts";
+import { iterate } from "./_iterate.ts";
+import { ENTRIES, slotWithin, withProperties } from "./_properties.ts";
 
-const ENTRIES = Symbol("dhara.entries");
-
-/** The bare object behind the proxy. */
+/** The bare object behind the proxy; its entries are missing in a ghost. */
 interface Bare<K, V> extends PersistentObject {
-  [SLOT]: Slot;
-  [ENTRIES]: Map<K, V>;
+  [ENTRIES]: Map<K, V> | undefined;
 }
 
-// One trap of the proxy instead of two: the slot knows the bare object.
+function bare<K, V>(object: PersistentObject): Bare<K, V> {
+  return object as Bare<K, V>;
+}
+
 function read<K, V>(dict: PersistentDict<K, V>): Map<K, V> {
-  const slot = (dict as unknown as Bare<K, V>)[SLOT];
+  const slot = slotWithin(dict);
   slot.noteAccess();
-  return (slot.target as Bare<K, V>)[ENTRIES];
+  return bare<K, V>(slot.target)[ENTRIES]!;
 }
 
 function change<K, V>(dict: PersistentDict<K, V>): Map<K, V> {
-  const slot = (dict as unknown as Bare<K, V>)[SLOT];
+  const slot = slotWithin(dict);
   slot.noteChange();
-  return (slot.target as Bare<K, V>)[ENTRIES];
+  return bare<K, V>(slot.target)[ENTRIES]!;
+}
+
+function checkFunction(value: unknown): void {
+  if (typeof value !== "function") {
+    throw new TypeError(`Cannot call ${String(value)}: it is not a function`);
+  }
 }
 
 /**
- * A persistent object with the interface of `Map`: entries in the order of
- * insertion, keys of any kind. Every change is noted.
+ * A persistent object with the interface of `Map`: any keys, in the order in
+ * which they were added. It is stored as one record, and notes every change by
+ * itself.
  *
- * String keys can also be used as properties, as in `root["hello"]`,
- * `"hello" in root` and `delete root["hello"]`, and `Object.keys`, `for in`
- * and spread go through them. The names of the methods, and names that begin
- * with `_p_`, are not keys in this way: reading one gives the method and
- * assigning it fails; `get()`, `set()` and `delete()` take them like any other.
+ * **Properties.** String keys can be used as properties, too: `dict["a"]`,
+ * `dict["a"] = 1`, `"a" in dict`, `delete dict["a"]`, `Object.keys(dict)`,
+ * `{ ...dict }`. Not so for names that every dict has,
+ * such as `size`, `get`, `toString`, `constructor` or `__proto__`, and for
+ * names that begin with `_p_`: as properties they are what they are on every
+ * object, they cannot be assigned or deleted, and `Object.keys` leaves them
+ * out. As keys they are as good as any: `dict.set("size", 1)`. A number
+ * in brackets is a string there, as with every object: `dict[1]` is
+ * `dict.get("1")`. A symbol in brackets is a property of the object in memory,
+ * and not stored.
+ *
+ * TypeScript knows the properties of a connection's root. To use those of
+ * another dict, say so in its type: `PersistentDict<string, number> &
+ * Record<string, any>`.
+ *
+ * **Loops.** An iterator sees what is added and deleted meanwhile, as that of a
+ * `Map`. After an `abort()`, or a `commit()` that brought changes of others, it
+ * goes on in what the dict holds then, after the key that it gave last.
+ *
+ * **Values.** Plain objects, arrays, `Map`s and `Set`s inside it are stored
+ * with it but not watched: call `_p_noteChange()` after changing one in place.
  *
  * @example
  * ```ts
@@ -46,11 +69,14 @@ function change<K, V>(dict: PersistentDict<K, V>): Map<K, V> {
  * import { assertEquals } from "@std/assert";
  *
  * using connection = new Connection(new MemoryStorage());
- * const ages = connection.root["ages"] = new PersistentDict<string, number>();
- * ages.set("ada", 36).set("grace", 85);
+ * const ages = new PersistentDict<string, number>([["Ada", 36]]);
+ * connection.root["ages"] = ages;
  * connection.commit();
- * assertEquals([...ages.keys()], ["ada", "grace"]);
- * assertEquals(connection.root["ages"]["ada"], 36);
+ *
+ * ages.set("Grace", 85);
+ * assertEquals(ages._p_status, "unsaved");
+ * assertEquals([...ages.keys()], ["Ada", "Grace"]);
+ * assertEquals(connection.root["ages"]["Grace"], 85);
  * ```
  *
  * @typeParam K The type of the keys.
@@ -62,39 +88,25 @@ export class PersistentDict<K = string, V = any> extends PersistentObject
   /** Makes a dict with the given entries. */
   constructor(entries?: Iterable<readonly [K, V]> | null) {
     super();
-    (this as unknown as Bare<K, V>)[ENTRIES] = new Map(entries);
-    return wrap(this, handler as unknown as ProxyHandler<this>);
+    bare<K, V>(this)[ENTRIES] = new Map(entries);
+    return withProperties(this);
   }
 
-  /** Makes the blank object that loading starts from. */
+  /** Makes a dict of arrays: of the items for which a function returns the same key. */
+  static groupBy<K, T>(
+    items: Iterable<T>,
+    keyOf: (item: T, index: number) => K,
+  ): PersistentDict<K, T[]> {
+    return new this(Map.groupBy(items, keyOf));
+  }
+
+  /** Makes the blank dict that loading starts from. */
   static override _p_create(
     this: { prototype: PersistentObject },
   ): PersistentObject {
-    const bare = PersistentObject._p_create.call(this) as Bare<
-      unknown,
-      unknown
-    >;
-    bare[ENTRIES] = new Map();
-    return wrap(bare, handler as unknown as ProxyHandler<typeof bare>);
-  }
-
-  /** Returns what is stored. */
-  override _p_getState(): Record<string, unknown> {
-    return { entries: (this as unknown as Bare<K, V>)[ENTRIES] };
-  }
-
-  /** Takes what was stored. */
-  override _p_setState(state: Record<string, unknown>): void {
-    const { entries } = state;
-    if (!(entries instanceof Map)) {
-      throw new DecodeError("the state of a dict has no entries");
-    }
-    (this as unknown as Bare<K, V>)[ENTRIES] = entries;
-  }
-
-  /** Drops the entries from memory. */
-  override _p_clearState(): void {
-    (this as unknown as Bare<K, V>)[ENTRIES] = new Map();
+    const blank = PersistentObject._p_create.call(this);
+    bare(blank)[ENTRIES] = undefined;
+    return withProperties(blank);
   }
 
   /** How many entries there are. */
@@ -102,33 +114,33 @@ export class PersistentDict<K = string, V = any> extends PersistentObject
     return read(this).size;
   }
 
-  /** Returns the value of a key, or `undefined` if there is none. */
+  /** Returns the value of a key, or `undefined`. */
   get(key: K): V | undefined {
     return read(this).get(key);
   }
 
-  /** Returns whether there is an entry of a key. */
+  /** Returns whether there is such a key. */
   has(key: K): boolean {
     return read(this).has(key);
   }
 
-  /** Sets the value of a key. */
+  /** Gives a key a value, and returns the dict. */
   set(key: K, value: V): this {
     change(this).set(key, value);
     return this;
   }
 
-  /** Removes the entry of a key, and returns whether there was one. */
+  /** Deletes a key, and returns whether it was there. */
   delete(key: K): boolean {
     return read(this).has(key) && change(this).delete(key);
   }
 
-  /** Removes all entries. */
+  /** Deletes all keys. */
   clear(): void {
     if (read(this).size > 0) change(this).clear();
   }
 
-  /** Returns the value of a key, after setting it to `value` if there is none. */
+  /** Returns the value of a key, which it is given first if it is not there. */
   getOrInsert(key: K, value: V): V {
     const entries = read(this);
     if (entries.has(key)) return entries.get(key)!;
@@ -136,53 +148,54 @@ export class PersistentDict<K = string, V = any> extends PersistentObject
     return value;
   }
 
-  /** Returns the value of a key, after setting it to what `compute` returns if there is none. */
+  /** Returns the value of a key; if it is not there it is given what `compute` returns first. */
   getOrInsertComputed(key: K, compute: (key: K) => V): V {
     const entries = read(this);
+    checkFunction(compute);
     if (entries.has(key)) return entries.get(key)!;
-    // As in a Map, the key that is stored is never -0.
+    // As in a Map, where no key is -0.
     const value = compute(Object.is(key, -0) ? 0 as K : key);
     this.set(key, value);
     return value;
   }
 
-  /** Calls a function for each entry. */
+  /** Calls a function with each value, its key and the dict. */
   forEach(
-    // deno-lint-ignore no-explicit-any
-    work: (value: V, key: K, dict: any) => void,
+    callback: (value: V, key: K, dict: this) => void,
     thisArg?: unknown,
   ): void {
-    for (const [key, value] of this) work.call(thisArg, value, key, this);
+    const entries = this.entries();
+    checkFunction(callback);
+    const dict = slotWithin(this).self as this;
+    for (const [key, value] of entries) {
+      callback.call(thisArg, value, key, dict);
+    }
   }
 
-  /** Goes through the entries, in the order of insertion. */
+  /** Goes through pairs of key and value. */
   entries(): MapIterator<[K, V]> {
-    return iterate(() => read(this)) as unknown as MapIterator<[K, V]>;
+    return iterate(() => read(this), (entry) => entry);
   }
 
-  /** Goes through the keys, in the order of insertion. */
+  /** Goes through the keys. */
   keys(): MapIterator<K> {
-    return pick(this.entries(), ([key]) => key) as unknown as MapIterator<K>;
+    return iterate(() => read(this), (entry) => entry[0]);
   }
 
-  /** Goes through the values, in the order of insertion. */
+  /** Goes through the values. */
   values(): MapIterator<V> {
-    return pick(
-      this.entries(),
-      ([, value]) => value,
-    ) as unknown as MapIterator<V>;
+    return iterate(() => read(this), (entry) => entry[1]);
   }
 
-  /** Goes through the entries, in the order of insertion. */
+  /** Goes through pairs of key and value. */
   [Symbol.iterator](): MapIterator<[K, V]> {
     return this.entries();
   }
 
-  /** Returns an object of the entries with string keys, for `JSON.stringify`. */
+  /** Returns an object of the entries whose keys are strings, for `JSON.stringify`. */
   toJSON(): Record<string, V> {
-    const entries = read(this).entries();
     return Object.fromEntries(
-      entries.filter(([key]) => typeof key === "string"),
+      read(this).entries().filter(([key]) => typeof key === "string"),
     );
   }
 
@@ -190,103 +203,26 @@ export class PersistentDict<K = string, V = any> extends PersistentObject
   get [Symbol.toStringTag](): string {
     return "PersistentDict";
   }
-}
 
-type Target = Bare<string, unknown> & PersistentDict<string, unknown>;
-
-/** Returns whether a name belongs to the class, so that it is no key. */
-function isMember(target: object, key: string): boolean {
-  return key in target || key.startsWith("_p_");
-}
-
-function refuse(what: string, target: Target, key: string, use: string): never {
-  const name = JSON.stringify(key);
-  throw new ClassError(
-    `Cannot ${what} ${target._p_className}[${name}]: the class has a member of that name; use ${use} to have it as a key`,
-  );
-}
-
-function hasSetter(target: object, key: string): boolean {
-  for (let at = target; at !== null; at = Object.getPrototypeOf(at)) {
-    const property = Object.getOwnPropertyDescriptor(at, key);
-    if (property) return property.set !== undefined && key !== "__proto__";
+  /** Returns what is stored. */
+  override _p_getState(): Record<string, unknown> {
+    return { entries: read(this) };
   }
-  return false;
-}
 
-function assign(target: Target, key: string, value: unknown): boolean {
-  if (isMember(target, key)) {
-    refuse("assign", target, key, `set(${JSON.stringify(key)}, ...)`);
+  /** Takes what was stored. */
+  override _p_setState(state: Record<string, unknown>): void {
+    const { entries } = state;
+    if (!(entries instanceof Map)) {
+      throw new DecodeError("its state has no Map of entries");
+    }
+    bare(this)[ENTRIES] = entries;
   }
-  target.set(key, value);
-  return true;
-}
 
-/** Makes string keys properties. One handler serves all dicts. */
-const handler: ProxyHandler<Target> = {
-  get(target, key, receiver) {
-    if (typeof key === "symbol" || key in target) {
-      return Reflect.get(target, key, receiver);
-    }
-    return target.get(key);
-  },
-  set(target, key, value, receiver) {
-    if (typeof key === "symbol" || receiver !== target[SLOT].self) {
-      return Reflect.set(target, key, value, receiver);
-    }
-    // A setter of a class that extends this one.
-    if (hasSetter(target, key)) {
-      return Reflect.set(target, key, value, receiver);
-    }
-    return assign(target, key, value);
-  },
-  has(target, key) {
-    return key in target || typeof key === "string" && target.has(key);
-  },
-  deleteProperty(target, key) {
-    if (typeof key === "symbol") return Reflect.deleteProperty(target, key);
-    if (isMember(target, key)) {
-      refuse("delete", target, key, `delete(${JSON.stringify(key)})`);
-    }
-    target.delete(key);
-    return true;
-  },
-  ownKeys(target) {
-    return read(target).keys().filter((key) =>
-      typeof key === "string" && !isMember(target, key)
-    ).toArray();
-  },
-  getOwnPropertyDescriptor(target, key) {
-    if (
-      typeof key === "symbol" || isMember(target, key) || !target.has(key)
-    ) {
-      return undefined;
-    }
-    return {
-      value: target.get(key),
-      writable: true,
-      enumerable: true,
-      configurable: true,
-    };
-  },
-  defineProperty(target, key, property) {
-    if (typeof key === "symbol") {
-      return Reflect.defineProperty(target, key, property);
-    }
-    if (property.get || property.set) {
-      throw new ClassError(
-        `Cannot define ${target._p_className}[${
-          JSON.stringify(key)
-        }]: a dict holds values, not accessors`,
-      );
-    }
-    return assign(target, key, property.value);
-  },
-  preventExtensions(target) {
-    throw new ClassError(
-      `Cannot freeze ${target._p_className}: a persistent object must be able to load and drop its state`,
-    );
-  },
-};
+  /** Drops the entries from memory. */
+  override _p_clearState(): void {
+    // Not cleared: an iterator may still have to tell where it was.
+    bare(this)[ENTRIES] = undefined;
+  }
+}
 
 registerClass("PersistentDict", PersistentDict);
