@@ -60,10 +60,11 @@ export function describeHolder(identity: string): string {
   const pid = holderOf(identity);
   if (pid === undefined) return "another process";
   if (pid === Deno.pid) return "this process";
-  const command = readProc(`/proc/${pid}/cmdline`)
+  const [program, ...rest] = readProc(`/proc/${pid}/cmdline`).split("\0");
+  const command = [program!.replace(/^.*\//, ""), ...rest].join(" ")
     // deno-lint-ignore no-control-regex
     .replaceAll(/[\x00-\x1f\x7f]+/g, " ").trim();
-  const shown = command.length > 100 ? `${command.slice(0, 100)}...` : command;
+  const shown = command.length > 200 ? `${command.slice(0, 200)}...` : command;
   return shown === "" ? `process ${pid}` : `process ${pid} (${shown})`;
 }
 
