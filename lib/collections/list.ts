@@ -3,10 +3,10 @@
  *
  * @module
  */
-import { DecodeError } from "../errors.ts";
 import { registerClass } from "../persistent/classes.ts";
 import { PersistentObject } from "../persistent/persistent.ts";
-import { iterate, pick } from "./_iterate.ts";
+import { Steps } from "./_iterate.ts";
+import { stateOf, takeState } from "./_state.ts";
 
 const ITEMS = Symbol("dhara.items");
 
@@ -25,16 +25,41 @@ function spreadable(value: unknown): unknown {
   return value instanceof PersistentList ? read(value) : value;
 }
 
-// No private method: loading makes lists without running the constructor.
+// No private methods: loading makes lists without running the constructor.
 function walk<T, U>(
   list: PersistentList<T>,
-  choose: (item: T, index: number) => U,
-): ArrayIterator<U> {
+  choose: (items: T[], index: number) => U,
+): Steps<U> {
+  // Noted when the iterator is made, not at its first step.
+  read(list);
   let index = 0;
-  return pick(
-    iterate(() => read(list)),
-    (item) => choose(item, index++),
-  ) as unknown as ArrayIterator<U>;
+  return new Steps(() => {
+    const items = read(list);
+    return index < items.length
+      ? { done: false, value: choose(items, index++) }
+      : { done: true, value: undefined };
+  });
+}
+
+/** Makes a callback of the program one of the array inside, which the program must not see. */
+function callback<L, T, U>(
+  list: L,
+  work: (item: T, index: number, list: L) => U,
+  thisArg: unknown,
+): (item: T, index: number) => U {
+  // What is no function, the array refuses.
+  return typeof work === "function"
+    ? (item, index) => work.call(thisArg, item, index, list)
+    : work;
+}
+
+function reducer<L, T, U>(
+  list: L,
+  work: (sum: U, item: T, index: number, list: L) => U,
+): (sum: U, item: T, index: number) => U {
+  return typeof work === "function"
+    ? (sum, item, index) => work(sum, item, index, list)
+    : work;
 }
 
 /**
@@ -42,7 +67,9 @@ function walk<T, U>(
  * item is read with `at(index)` and replaced with `set(index, value)`. Every
  * change is noted. Methods that make something new (`map`, `filter`, `slice`,
  * `concat`, `toSorted` and so on) give plain arrays. A list has no holes:
- * where an array would have one, it has `undefined`.
+ * where an array would have one, it has `undefined`. A class that extends it
+ * may have fields, which are stored too; its methods call `_p_noteAccess()` and
+ * `_p_noteChange()` for them.
  *
  * @example
  * ```ts
@@ -72,7 +99,7 @@ export class PersistentList<T = unknown> extends PersistentObject
   /** Makes a list of the given items. */
   constructor(items?: Iterable<T> | null) {
     super();
-    this[ITEMS] = items ? [...items] : [];
+    this[ITEMS] = [...items ?? []];
   }
 
   /** Makes a list of the items of an iterable or array-like object, each put through `map`. */
@@ -88,16 +115,25 @@ export class PersistentList<T = unknown> extends PersistentObject
     map?: (item: unknown, index: number) => unknown,
     thisArg?: unknown,
   ): PersistentList<unknown> {
-    return new this(
-      map ? Array.from(items, map, thisArg) : Array.from(items),
-    );
+    return new this(Array.from(items, map!, thisArg));
   }
 
-  /** Makes a list of the items of an asynchronous iterable. */
-  static async fromAsync<T>(
-    items: AsyncIterable<T> | Iterable<T | PromiseLike<T>>,
-  ): Promise<PersistentList<T>> {
-    return new this(await Array.fromAsync(items));
+  /** Makes a list of the items of an asynchronous iterable, each put through `map`. */
+  static fromAsync<T>(
+    items: AsyncIterable<T> | Iterable<T | PromiseLike<T>> | ArrayLike<T>,
+  ): Promise<PersistentList<T>>;
+  /** Makes a list of the items of an asynchronous iterable, each put through `map`. */
+  static fromAsync<T, U>(
+    items: AsyncIterable<T> | Iterable<T | PromiseLike<T>> | ArrayLike<T>,
+    map: (item: Awaited<T>, index: number) => U,
+    thisArg?: unknown,
+  ): Promise<PersistentList<Awaited<U>>>;
+  static async fromAsync(
+    items: AsyncIterable<unknown>,
+    map?: (item: unknown, index: number) => unknown,
+    thisArg?: unknown,
+  ): Promise<PersistentList<unknown>> {
+    return new this(await Array.fromAsync(items, map!, thisArg));
   }
 
   /** Makes a list of the arguments. */
@@ -116,19 +152,17 @@ export class PersistentList<T = unknown> extends PersistentObject
 
   /** Returns what is stored. */
   override _p_getState(): Record<string, unknown> {
-    return { items: this[ITEMS] };
+    return stateOf(this, this[ITEMS]);
   }
 
   /** Takes what was stored. */
   override _p_setState(state: Record<string, unknown>): void {
-    if (!Array.isArray(state["items"])) {
-      throw new DecodeError("the state of a list has no items");
-    }
-    this[ITEMS] = state["items"];
+    this[ITEMS] = takeState(this, state) as T[];
   }
 
   /** Drops the items from memory. */
   override _p_clearState(): void {
+    super._p_clearState();
     this[ITEMS] = [];
   }
 
@@ -210,7 +244,10 @@ export class PersistentList<T = unknown> extends PersistentObject
 
   /** Sorts the list in place: as text, or as `compare` says. */
   sort(compare?: (a: T, b: T) => number): this {
-    change(this).sort(compare);
+    // Sorted aside, since `compare` may throw, or even commit.
+    const sorted = read(this).toSorted(compare);
+    const items = change(this);
+    for (let i = 0; i < sorted.length; i++) items[i] = sorted[i]!;
     return this;
   }
 
@@ -264,7 +301,14 @@ export class PersistentList<T = unknown> extends PersistentObject
     work: (item: T, index: number, list: this) => void,
     thisArg?: unknown,
   ): void {
-    read(this).forEach((item, i) => work.call(thisArg, item, i, this));
+    const step = callback(this, work, thisArg);
+    const { length } = read(this);
+    if (typeof step !== "function") [].forEach(step);
+    // Not the array's own: `work` may commit, after which it may be another array.
+    for (let i = 0; i < length; i++) {
+      const items = read(this);
+      if (i < items.length) step(items[i]!, i);
+    }
   }
 
   /** Returns an array of what a function makes of each item. */
@@ -272,7 +316,7 @@ export class PersistentList<T = unknown> extends PersistentObject
     work: (item: T, index: number, list: this) => U,
     thisArg?: unknown,
   ): U[] {
-    return read(this).map((item, i) => work.call(thisArg, item, i, this));
+    return read(this).map(callback(this, work, thisArg));
   }
 
   /** Returns an array of the items that pass a test. */
@@ -289,7 +333,7 @@ export class PersistentList<T = unknown> extends PersistentObject
     test: (item: T, index: number, list: this) => unknown,
     thisArg?: unknown,
   ): T[] {
-    return read(this).filter((item, i) => test.call(thisArg, item, i, this));
+    return read(this).filter(callback(this, test, thisArg));
   }
 
   /** Returns an array of the items, arrays among them spread to a depth of 1 by default. */
@@ -302,7 +346,7 @@ export class PersistentList<T = unknown> extends PersistentObject
     work: (item: T, index: number, list: this) => U | readonly U[],
     thisArg?: unknown,
   ): U[] {
-    return read(this).flatMap((item, i) => work.call(thisArg, item, i, this));
+    return read(this).flatMap(callback(this, work, thisArg));
   }
 
   /** Puts the items together from the first to the last. */
@@ -318,7 +362,7 @@ export class PersistentList<T = unknown> extends PersistentObject
     ...initial: unknown[]
   ): unknown {
     return read(this).reduce(
-      (sum, item, i) => work(sum, item, i, this),
+      reducer(this, work),
       ...initial as [T],
     );
   }
@@ -336,7 +380,7 @@ export class PersistentList<T = unknown> extends PersistentObject
     ...initial: unknown[]
   ): unknown {
     return read(this).reduceRight(
-      (sum, item, i) => work(sum, item, i, this),
+      reducer(this, work),
       ...initial as [T],
     );
   }
@@ -346,7 +390,7 @@ export class PersistentList<T = unknown> extends PersistentObject
     test: (item: T, index: number, list: this) => unknown,
     thisArg?: unknown,
   ): boolean {
-    return read(this).every((item, i) => test.call(thisArg, item, i, this));
+    return read(this).every(callback(this, test, thisArg));
   }
 
   /** Returns whether one of the items passes a test. */
@@ -354,7 +398,7 @@ export class PersistentList<T = unknown> extends PersistentObject
     test: (item: T, index: number, list: this) => unknown,
     thisArg?: unknown,
   ): boolean {
-    return read(this).some((item, i) => test.call(thisArg, item, i, this));
+    return read(this).some(callback(this, test, thisArg));
   }
 
   /** Returns the first item that passes a test. */
@@ -371,7 +415,7 @@ export class PersistentList<T = unknown> extends PersistentObject
     test: (item: T, index: number, list: this) => unknown,
     thisArg?: unknown,
   ): T | undefined {
-    return read(this).find((item, i) => test.call(thisArg, item, i, this));
+    return read(this).find(callback(this, test, thisArg));
   }
 
   /** Returns the index of the first item that passes a test, or -1. */
@@ -379,7 +423,7 @@ export class PersistentList<T = unknown> extends PersistentObject
     test: (item: T, index: number, list: this) => unknown,
     thisArg?: unknown,
   ): number {
-    return read(this).findIndex((item, i) => test.call(thisArg, item, i, this));
+    return read(this).findIndex(callback(this, test, thisArg));
   }
 
   /** Returns the last item that passes a test. */
@@ -396,7 +440,7 @@ export class PersistentList<T = unknown> extends PersistentObject
     test: (item: T, index: number, list: this) => unknown,
     thisArg?: unknown,
   ): T | undefined {
-    return read(this).findLast((item, i) => test.call(thisArg, item, i, this));
+    return read(this).findLast(callback(this, test, thisArg));
   }
 
   /** Returns the index of the last item that passes a test, or -1. */
@@ -404,9 +448,7 @@ export class PersistentList<T = unknown> extends PersistentObject
     test: (item: T, index: number, list: this) => unknown,
     thisArg?: unknown,
   ): number {
-    return read(this).findLastIndex((item, i) =>
-      test.call(thisArg, item, i, this)
-    );
+    return read(this).findLastIndex(callback(this, test, thisArg));
   }
 
   /** Returns an array of the items in reverse order. */
@@ -446,12 +488,12 @@ export class PersistentList<T = unknown> extends PersistentObject
 
   /** Goes through the items. */
   values(): ArrayIterator<T> {
-    return walk(this, (item) => item);
+    return walk(this, (items, index) => items[index]!);
   }
 
   /** Goes through the items with their indexes. */
   entries(): ArrayIterator<[number, T]> {
-    return walk(this, (item, index): [number, T] => [index, item]);
+    return walk(this, (items, index): [number, T] => [index, items[index]!]);
   }
 
   /** Goes through the items. */

@@ -3,10 +3,10 @@
  *
  * @module
  */
-import { DecodeError } from "../errors.ts";
 import { registerClass } from "../persistent/classes.ts";
 import { PersistentObject } from "../persistent/persistent.ts";
-import { iterate, pick } from "./_iterate.ts";
+import { iterate } from "./_iterate.ts";
+import { stateOf, takeState } from "./_state.ts";
 
 const ITEMS = Symbol("dhara.items");
 
@@ -23,6 +23,8 @@ function change<T>(set: PersistentSet<T>): Set<T> {
 /**
  * A persistent object with the interface of `Set`, in the order of insertion.
  * Every change is noted. Set algebra (`union` and the like) gives plain `Set`s.
+ * A class that extends it may have fields, which are stored too; its methods
+ * call `_p_noteAccess()` and `_p_noteChange()` for them.
  *
  * @example
  * ```ts
@@ -64,19 +66,17 @@ export class PersistentSet<T = unknown> extends PersistentObject
 
   /** Returns what is stored. */
   override _p_getState(): Record<string, unknown> {
-    return { items: [...this[ITEMS]] };
+    return stateOf(this, [...this[ITEMS]]);
   }
 
   /** Takes what was stored. */
   override _p_setState(state: Record<string, unknown>): void {
-    if (!Array.isArray(state["items"])) {
-      throw new DecodeError("the state of a set has no items");
-    }
-    this[ITEMS] = new Set(state["items"]);
+    this[ITEMS] = new Set(takeState(this, state) as T[]);
   }
 
   /** Drops the members from memory. */
   override _p_clearState(): void {
+    super._p_clearState();
     this[ITEMS] = new Set();
   }
 
@@ -112,12 +112,16 @@ export class PersistentSet<T = unknown> extends PersistentObject
     work: (value: T, again: T, set: any) => void,
     thisArg?: unknown,
   ): void {
-    for (const value of this) work.call(thisArg, value, value, this);
+    const values = iterate(() => read(this), ([value]) => value);
+    if (typeof work !== "function") {
+      throw new TypeError(`${String(work)} is not a function`);
+    }
+    for (const value of values) work.call(thisArg, value, value, this);
   }
 
   /** Goes through the members, in the order of insertion. */
   values(): SetIterator<T> {
-    return iterate(() => read(this)) as unknown as SetIterator<T>;
+    return iterate(() => read(this), ([value]) => value);
   }
 
   /** Goes through the members, like `values()`. */
@@ -127,10 +131,7 @@ export class PersistentSet<T = unknown> extends PersistentObject
 
   /** Goes through the members, each as a pair with itself. */
   entries(): SetIterator<[T, T]> {
-    return pick(
-      this.values(),
-      (value): [T, T] => [value, value],
-    ) as unknown as SetIterator<[T, T]>;
+    return iterate(() => read(this), (entry) => entry);
   }
 
   /** Goes through the members, in the order of insertion. */

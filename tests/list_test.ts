@@ -1,0 +1,697 @@
+import {
+  assert,
+  assertEquals,
+  assertRejects,
+  assertStrictEquals,
+  assertThrows,
+} from "@std/assert";
+import {
+  ClassError,
+  Connection,
+  MemoryStorage,
+  Persistent,
+  PersistentDict,
+  PersistentList,
+  PersistentSet,
+  registerClass,
+} from "../mod.ts";
+
+class City extends Persistent {
+  name: string;
+  constructor(name = "") {
+    super();
+    this.name = name;
+  }
+}
+
+/** A list with fields, an accessor, private members and changed methods. */
+class Playlist extends PersistentList<string> {
+  title = "untitled";
+  _v_hits = 0;
+  rename(title: string) {
+    this._p_noteChange();
+    this.title = title;
+  }
+  get label() {
+    this._p_noteAccess();
+    return `${this.title} (${this.length})`;
+  }
+  override push(...songs: string[]) {
+    return super.push(...songs.map((song) => song.toUpperCase()));
+  }
+}
+
+const classes = { City, Playlist };
+
+function open(storage = new MemoryStorage(), options = {}) {
+  return new Connection(storage, { classes, ...options });
+}
+
+/** A list that is stored, and its connection. */
+function stored<T>(items: Iterable<T>) {
+  const connection = open();
+  const list = connection.root["list"] = new PersistentList<T>(items);
+  connection.commit();
+  return { connection, list };
+}
+
+/** The same list as a ghost in another connection. */
+function ghost<T>(items: Iterable<T>) {
+  const { connection } = stored(items);
+  const list = open(connection.storage as MemoryStorage).root["list"];
+  assertEquals(list._p_status, "ghost");
+  return list as PersistentList<T>;
+}
+
+/** Makes `list` a ghost, as happens to any object that was not used for long. */
+function evict(connection: Connection, list: PersistentList<unknown>) {
+  const size = connection.cacheSize;
+  connection.cacheSize = 1;
+  connection.abort();
+  connection.abort();
+  connection.root._p_noteAccess();
+  connection.abort();
+  connection.cacheSize = size;
+  assertEquals(list._p_status, "ghost");
+}
+
+Deno.test("PersistentList is made of any iterable, or of nothing", () => {
+  assertEquals([...new PersistentList()], []);
+  assertEquals([...new PersistentList(null)], []);
+  assertEquals([...new PersistentList([1, 2])], [1, 2]);
+  assertEquals([...new PersistentList(new Set("ab"))], ["a", "b"]);
+  assertEquals([...new PersistentList(new PersistentList("ab"))], ["a", "b"]);
+  // deno-lint-ignore no-explicit-any
+  for (const odd of [5, 0, false, {}] as any[]) {
+    assertThrows(() => new PersistentList(odd), TypeError);
+  }
+});
+
+Deno.test("PersistentList has the static methods of Array", async () => {
+  const list = PersistentList.from({ length: 2 } as ArrayLike<number>);
+  assert(list instanceof PersistentList);
+  assertEquals([...list], [undefined, undefined]);
+  assertEquals([...PersistentList.of(1, 2)], [1, 2]);
+  assertEquals([...PersistentList.of(3)], [3]);
+  const context = { add: 10 };
+  const sums = PersistentList.from([1, 2], function (this: unknown, n, i) {
+    return n + i + (this as typeof context).add;
+  }, context);
+  assertEquals([...sums], [11, 13]);
+  assertThrows(() => PersistentList.from([1], null as never), TypeError);
+
+  async function* numbers() {
+    yield 1;
+    yield Promise.resolve(2);
+  }
+  const later: PersistentList<number> = await PersistentList.fromAsync(
+    numbers(),
+  );
+  assertEquals([...later], [1, 2]);
+  const twice = await PersistentList.fromAsync(
+    numbers(),
+    (n) => Promise.resolve(n * 2),
+  );
+  assertEquals([...twice], [2, 4]);
+  await assertRejects(() => PersistentList.fromAsync(null as never), TypeError);
+
+  assert(Playlist.of("a") instanceof Playlist);
+  assert(Playlist.from("ab") instanceof Playlist);
+});
+
+Deno.test("PersistentList has everything that Array.prototype has", () => {
+  const list = new PersistentList();
+  const names = [
+    "at",
+    "concat",
+    "constructor",
+    "copyWithin",
+    "entries",
+    "every",
+    "fill",
+    "filter",
+    "find",
+    "findIndex",
+    "findLast",
+    "findLastIndex",
+    "flat",
+    "flatMap",
+    "forEach",
+    "includes",
+    "indexOf",
+    "join",
+    "keys",
+    "lastIndexOf",
+    "length",
+    "map",
+    "pop",
+    "push",
+    "reduce",
+    "reduceRight",
+    "reverse",
+    "shift",
+    "slice",
+    "some",
+    "sort",
+    "splice",
+    "toLocaleString",
+    "toReversed",
+    "toSorted",
+    "toSpliced",
+    "toString",
+    "unshift",
+    "values",
+    "with",
+    Symbol.iterator,
+    // For the `with` statement, which modules do not have.
+    Symbol.unscopables,
+  ];
+  // deno-lint-ignore no-explicit-any
+  const [ours, theirs] = [list as any, [] as any];
+  for (const name of names) {
+    if (name === Symbol.unscopables) continue;
+    assertEquals(typeof ours[name], typeof theirs[name], String(name));
+    // An accessor has no length to compare.
+    if (name === "constructor" || name === "length") continue;
+    assert(theirs[name] !== undefined, `${String(name)} is not native`);
+  }
+  const newer = Reflect.ownKeys(Array.prototype).filter((name) =>
+    !names.includes(name as string)
+  );
+  if (newer.length > 0) console.log("Array has more by now:", newer);
+});
+
+Deno.test("PersistentList reads as an array does, also as a ghost", () => {
+  const items = [3, 1, 2, 3];
+  // deno-lint-ignore no-explicit-any
+  const reads: ((list: any) => unknown)[] = [
+    (list) => list.length,
+    (list) => list.at(1),
+    (list) => list.at(-1),
+    (list) => list.at(NaN),
+    (list) => list.at(9),
+    (list) => [...list],
+    (list) => [...list.keys()],
+    (list) => [...list.values()],
+    (list) => [...list.entries()],
+    (list) => list.concat(4, [5, [6]], []),
+    (list) => list.every((n: number) => n > 1),
+    (list) => list.some((n: number) => n > 2),
+    (list) => list.filter((n: number) => n > 1),
+    (list) => list.find((n: number) => n < 3),
+    (list) => list.findIndex((n: number) => n < 3),
+    (list) => list.findLast((n: number) => n < 3),
+    (list) => list.findLastIndex((n: number) => n > 9),
+    (list) => list.flat(),
+    (list) => list.flatMap((n: number) => [n, [n]]),
+    (list) => list.includes(2),
+    (list) => list.includes(3, 4),
+    (list) => list.indexOf(3),
+    (list) => list.indexOf(3, 1),
+    (list) => list.lastIndexOf(3),
+    (list) => list.lastIndexOf(3, undefined),
+    (list) => list.lastIndexOf(3, -2),
+    (list) => list.join(),
+    (list) => list.join(""),
+    (list) => list.map((n: number, i: number) => n * i),
+    (list) => list.reduce((a: number, b: number) => a * 10 + b),
+    (list) => list.reduce((a: string, b: number) => a + b, ""),
+    (list) => list.reduce((a: unknown, b: number) => `${a}${b}`, undefined),
+    (list) => list.reduceRight((a: number, b: number) => a * 10 + b),
+    (list) => list.reduceRight((a: string, b: number) => a + b, ""),
+    (list) => list.slice(1, -1),
+    (list) => list.toReversed(),
+    (list) => list.toSorted(),
+    (list) => list.toSorted((a: number, b: number) => b - a),
+    (list) => list.toSpliced(),
+    (list) => list.toSpliced(1),
+    (list) => list.toSpliced(1, undefined),
+    (list) => list.toSpliced(1, 1, 7, 8),
+    (list) => list.with(-1, 9),
+    (list) => list.toString(),
+    (list) => list.toLocaleString("de", { minimumFractionDigits: 1 }),
+    (list) => String(list),
+    (list) => JSON.stringify({ list }),
+    (list) => Math.max(...list),
+    (list) => {
+      const seen: unknown[] = [];
+      list.forEach((...args: unknown[]) => seen.push(args.slice(0, 2)));
+      return seen;
+    },
+    (list) => Array.from(list),
+    (list) => list.values().map((n: number) => n + 1).take(2).toArray(),
+  ];
+  for (const read of reads) {
+    const list = ghost(items);
+    assertEquals(read(list), read([...items]), String(read));
+    assertEquals(list._p_status, "saved", String(read));
+  }
+});
+
+Deno.test("PersistentList notes each change, also of a ghost", () => {
+  // deno-lint-ignore no-explicit-any
+  const changes: ((list: any) => unknown)[] = [
+    (list) => list.push(4, 5),
+    (list) => list.pop(),
+    (list) => list.shift(),
+    (list) => list.unshift(8, 9),
+    (list) => list.splice(1, 1),
+    (list) => list.splice(1),
+    (list) => list.splice(1, undefined, 6),
+    (list) => list.splice(-1, 0, 6, 7),
+    (list) => list.reverse() === list,
+    (list) => list.sort() === list,
+    (list) => list.sort((a: number, b: number) => b - a) === list,
+    (list) => list.fill(0) === list,
+    (list) => list.fill(0, 1, 2) === list,
+    (list) => list.copyWithin(0, 1) === list,
+    (list) => list.copyWithin(0, 1, 2) === list,
+    (list) => list.length = 1,
+  ];
+  for (const change of changes) {
+    const list = ghost([3, 1, 2]);
+    const model = [3, 1, 2];
+    assertEquals(change(list), change(model), String(change));
+    assertEquals(list._p_status, "unsaved", String(change));
+    list._p_connection!.commit();
+    assertEquals([...list], model, String(change));
+    const other = open(list._p_connection!.storage as MemoryStorage);
+    assertEquals([...other.root["list"]], model, String(change));
+  }
+});
+
+Deno.test("PersistentList notes no change where there is none", () => {
+  const { connection, list } = stored<number>([]);
+  list.push();
+  list.unshift();
+  list.pop();
+  list.shift();
+  list.length = 0;
+  assertThrows(() => list.set(0, 1), RangeError);
+  assertThrows(() => list.sort(1 as never), TypeError);
+  assertEquals(list._p_status, "saved");
+  assert(!connection.hasChanges);
+});
+
+Deno.test("PersistentList.set replaces an item and adds none", () => {
+  const { connection, list } = stored(["a", "b", "c"]);
+  assertStrictEquals(list.set(0, "x"), list);
+  list.set(-1, "z").set(1.9, "y");
+  assertEquals([...list], ["x", "y", "z"]);
+  connection.abort();
+  assertEquals(list.toSpliced(0, 0), ["a", "b", "c"]);
+  for (const index of [3, -4, Infinity, -Infinity]) {
+    assertThrows(() => list.set(index, "q"), RangeError, `item ${index}`);
+  }
+  assertThrows(
+    () => list.set(3, "q"),
+    RangeError,
+    "Cannot set item 3: the list has 3 items; push() adds one",
+  );
+  assertEquals(list._p_status, "saved");
+  list.set(NaN, "n");
+  assertEquals(list.at(0), "n");
+});
+
+Deno.test("PersistentList has no holes", () => {
+  const { connection, list } = stored<unknown>([1]);
+  list.length = 3;
+  assertEquals([...list.keys()], [0, 1, 2]);
+  let calls = 0;
+  list.forEach(() => calls++);
+  assertEquals(calls, 3);
+  // deno-lint-ignore no-sparse-arrays
+  assert(1 in new PersistentList([1, , 2]).map((x) => x));
+  connection.commit();
+  const again = open(connection.storage as MemoryStorage).root["list"];
+  assertEquals([...again], [1, undefined, undefined]);
+  assert(2 in again.slice());
+  assertThrows(() => list.length = -1, RangeError);
+  assertThrows(() => list.length = 1.5, RangeError);
+  assertEquals(list.length, 3);
+});
+
+Deno.test("PersistentList refuses what an array refuses, also when it is empty", () => {
+  for (const items of [[], [1, 2]]) {
+    const list = new PersistentList(items);
+    const names = [
+      "every",
+      "filter",
+      "find",
+      "findIndex",
+      "findLast",
+      "findLastIndex",
+      "flatMap",
+      "forEach",
+      "map",
+      "reduce",
+      "reduceRight",
+      "some",
+    ] as const;
+    for (const name of names) {
+      for (const odd of [undefined, null, 1, "x", {}]) {
+        // deno-lint-ignore no-explicit-any
+        assertThrows(() => (list as any)[name](odd, 0), TypeError);
+      }
+    }
+    assertThrows(() => list.with(2, 0), RangeError);
+    assertThrows(() => list.toSorted(1 as never), TypeError);
+  }
+  assertThrows(() => new PersistentList().reduce((a) => a), TypeError);
+  assertThrows(() => new PersistentList().reduceRight((a) => a), TypeError);
+});
+
+Deno.test("PersistentList gives callbacks itself, and calls them on thisArg", () => {
+  const list = new PersistentList(["a"]);
+  const context = {};
+  const calls: string[] = [];
+  const names = [
+    "every",
+    "filter",
+    "find",
+    "findIndex",
+    "findLast",
+    "findLastIndex",
+    "flatMap",
+    "forEach",
+    "map",
+    "some",
+  ] as const;
+  for (const name of names) {
+    const work = function (
+      this: unknown,
+      item: string,
+      index: number,
+      whole: unknown,
+    ) {
+      assertStrictEquals(this, context);
+      assertStrictEquals(whole, list);
+      calls.push(item + index);
+      return true;
+    };
+    // deno-lint-ignore no-explicit-any
+    (list as any)[name](work, context);
+  }
+  assertEquals(calls.length, names.length);
+  for (const name of ["reduce", "reduceRight"] as const) {
+    const sum = list[name]((sum: string, item, index, whole) => {
+      assertStrictEquals(whole, list);
+      return sum + item + index;
+    }, "x");
+    assertEquals(sum, "xa0");
+  }
+});
+
+Deno.test("PersistentList.concat spreads arrays and lists", () => {
+  const list = new PersistentList<unknown>([1]);
+  const result = list.concat(2, [3], new PersistentList([4, [5]]), list);
+  assert(Array.isArray(result));
+  assertEquals(result, [1, 2, 3, 4, [5], 1]);
+  assertEquals([...list], [1]);
+  assertEquals(list.concat(ghost([7])), [1, 7]);
+});
+
+Deno.test("PersistentList.toString bears a list that contains itself", () => {
+  const { connection, list } = stored<unknown>([1]);
+  list.push(list, new PersistentList([2, 3]));
+  assertEquals(String(list), "1,,2,3");
+  connection.commit();
+  const again = open(connection.storage as MemoryStorage).root["list"];
+  assertStrictEquals(again.at(1), again);
+});
+
+Deno.test("PersistentList.sort keeps the list as it was when compare throws", () => {
+  const { list } = stored([2, 1, 3]);
+  assertThrows(
+    () =>
+      list.sort(() => {
+        throw new Error("no order");
+      }),
+    Error,
+    "no order",
+  );
+  assertEquals([...list], [2, 1, 3]);
+  assertEquals(list._p_status, "saved");
+});
+
+Deno.test("PersistentList.sort loses nothing when compare commits", () => {
+  const { connection, list } = stored([2, 1, 3]);
+  list.sort((a, b) => {
+    connection.commit();
+    return a - b;
+  });
+  assertEquals(list._p_status, "unsaved");
+  connection.commit();
+  const again = open(connection.storage as MemoryStorage).root["list"];
+  assertEquals([...again], [1, 2, 3]);
+});
+
+Deno.test("PersistentList is iterated live, as an array is", () => {
+  // deno-lint-ignore no-explicit-any
+  const loops: ((list: any) => unknown)[] = [
+    (list) => {
+      const seen = [];
+      for (const item of list) {
+        seen.push(item);
+        if (item === 2) list.push(9);
+        if (item === 3) list.shift();
+      }
+      return seen;
+    },
+    (list) => {
+      const seen = [];
+      for (const [i, item] of list.entries()) {
+        seen.push([i, item]);
+        if (i === 0) list.splice(1, 2);
+      }
+      return seen;
+    },
+    (list) => {
+      const seen: unknown[] = [];
+      list.forEach((item: number) => {
+        seen.push(item);
+        if (item === 1) list.shift();
+        if (item === 3) list.push(1, 2, 3);
+      });
+      return seen;
+    },
+    (list) => {
+      const keys = list.keys();
+      list.length = 1;
+      return [...keys];
+    },
+    // What is added after the end does not count.
+    (list) => {
+      const values = list.values();
+      const seen = [...values];
+      list.push(9);
+      return [seen, values.next()];
+    },
+    // Leaving a loop does not end the iterator.
+    (list) => {
+      const values = list.values();
+      for (const _ of values) break;
+      const [second] = values;
+      return [second, ...values];
+    },
+    (list) => {
+      const values = list.values();
+      return [values.take(1).toArray(), values.next(), "return" in values];
+    },
+    (list) => {
+      const values = list.values();
+      return [values[Symbol.iterator]() === values, values instanceof Iterator];
+    },
+  ];
+  for (const loop of loops) {
+    const { list } = stored([1, 2, 3, 4]);
+    assertEquals(loop(list), loop([1, 2, 3, 4]), String(loop));
+  }
+});
+
+Deno.test("PersistentList is iterated on across commit, abort and eviction", () => {
+  const { connection, list } = stored(["a", "b", "c", "d", "e"]);
+  const seen: string[] = [];
+  for (const item of list) {
+    seen.push(item);
+    if (item === "a") list.push("f");
+    if (item === "b") connection.commit();
+    if (item === "c") evict(connection, list);
+    if (item === "d") list.push("gone");
+    if (item === "e") connection.abort();
+  }
+  assertEquals(seen, ["a", "b", "c", "d", "e", "f"]);
+  assertEquals(list._p_serial, connection.transactionSerial);
+});
+
+Deno.test("PersistentList.forEach goes on with what is there after commit, abort and eviction", () => {
+  const { connection, list } = stored(["a", "b", "c", "d"]);
+  list.set(1, "aborted");
+  const seen: string[] = [];
+  list.forEach((item) => {
+    seen.push(item);
+    if (item === "a") connection.abort();
+    if (item === "b") list.set(2, "new");
+    if (item === "new") connection.commit();
+    if (item === "new") evict(connection, list);
+  });
+  assertEquals(seen, ["a", "b", "new", "d"]);
+});
+
+Deno.test("PersistentList sees what another connection committed", () => {
+  const { connection, list } = stored([1]);
+  const other = open(connection.storage as MemoryStorage);
+  other.root["list"].push(2);
+  other.commit();
+  assertEquals([...list], [1]);
+  connection.abort();
+  assertEquals(list._p_status, "ghost");
+  assertEquals([...list], [1, 2]);
+});
+
+Deno.test("PersistentList takes changes back at abort", () => {
+  const { connection, list } = stored([1, 2]);
+  list.push(3);
+  list.reverse();
+  connection.abort();
+  assertEquals(list._p_status, "ghost");
+  assertEquals([...list], [1, 2]);
+});
+
+Deno.test("PersistentList keeps the identity of persistent objects", () => {
+  const rome = new City("Rome");
+  const { connection, list } = stored([rome, rome]);
+  evict(connection, list as PersistentList<unknown>);
+  assertStrictEquals(list.at(0), rome);
+  assertEquals(list.indexOf(rome), 0);
+  assertEquals(list.lastIndexOf(rome), 1);
+  assert(list.includes(rome));
+  const other = open(connection.storage as MemoryStorage);
+  const [a, b] = other.root["list"];
+  assertStrictEquals(a, b);
+  assertEquals(a._p_status, "ghost");
+  assertEquals(a.name, "Rome");
+});
+
+Deno.test("PersistentList stores what a class that extends it adds", () => {
+  const connection = open();
+  const list = connection.root["list"] = new Playlist(["a"]);
+  list.rename("summer");
+  list.push("b");
+  list._v_hits = 5;
+  connection.commit();
+  assertEquals(list._p_status, "saved");
+
+  const other = open(connection.storage as MemoryStorage);
+  const again = other.root["list"];
+  assert(again instanceof Playlist);
+  assertEquals(again._p_className, "Playlist");
+  assertEquals(again.label, "summer (2)");
+  assertEquals([...again], ["a", "B"]);
+  assertEquals(again._v_hits, undefined);
+  assertEquals(Object.keys(again), ["title"]);
+  again.rename("winter");
+  assertEquals(again._p_status, "unsaved");
+  other.abort();
+  assertEquals(again.label, "summer (2)");
+});
+
+Deno.test("PersistentList refuses a field named items, which would be lost", () => {
+  class Shop extends PersistentList {
+    items = 3;
+  }
+  using connection = new Connection(new MemoryStorage(), { classes: { Shop } });
+  connection.root["shop"] = new Shop();
+  assertThrows(
+    () => connection.commit(),
+    ClassError,
+    "Cannot store Shop: its items are stored under the name items",
+  );
+  connection.abort();
+});
+
+Deno.test("PersistentList takes a stored field named __proto__ as a field", () => {
+  const list = new PersistentList<number>();
+  const state = JSON.parse('{"items": [1], "__proto__": {"x": 1}}');
+  list._p_setState(state);
+  assertStrictEquals(Object.getPrototypeOf(list), PersistentList.prototype);
+  assert(Object.hasOwn(list, "__proto__"));
+  assertEquals([...list], [1]);
+});
+
+Deno.test("PersistentList of an unregistered class loads as a broken object", () => {
+  const storage = new MemoryStorage();
+  class Queue extends PersistentList {}
+  {
+    using connection = new Connection(storage, { classes: { Queue } });
+    connection.root["queue"] = new Queue([1]);
+    connection.commit();
+  }
+  using connection = new Connection(storage);
+  const queue = connection.root["queue"];
+  assert(!(queue instanceof PersistentList));
+  assertEquals(queue._p_className, "Queue");
+  assertEquals(queue.items, [1]);
+});
+
+Deno.test("PersistentList runs private members of a class that makes its own blanks", () => {
+  class Log extends PersistentList<string> {
+    #prefix = "> ";
+    static override _p_create() {
+      return new Log(["not stored"]);
+    }
+    add(line: string) {
+      this.push(this.#prefix + line);
+    }
+  }
+  registerClass("test.list.Log", Log);
+  using connection = open();
+  connection.root["log"] = new Log();
+  connection.commit();
+  using other = open(connection.storage as MemoryStorage);
+  const log = other.root["log"] as Log;
+  log.add("hi");
+  assertEquals([...log], ["> hi"]);
+});
+
+Deno.test("PersistentList says what it is", () => {
+  const list = new PersistentList([1]);
+  assertEquals(
+    Object.prototype.toString.call(list),
+    "[object PersistentList]",
+  );
+  assertEquals(list._p_className, "PersistentList");
+  assertThrows(() => list._p_setState({}), Error, "the state has no items");
+});
+
+Deno.test("PersistentList holds the other collections", () => {
+  const { connection } = stored([
+    new PersistentList([1]),
+    new PersistentDict([["a", 1]]),
+    new PersistentSet([1]),
+  ]);
+  const [list, dict, set] =
+    open(connection.storage as MemoryStorage).root["list"];
+  assertEquals([...list], [1]);
+  assertEquals([...dict], [["a", 1]]);
+  assertEquals([...set], [1]);
+});
+
+Deno.test("PersistentList is typed as an array is", () => {
+  const list = new PersistentList<string | number>([1, "a"]);
+  const texts: string[] = list.filter((item) => typeof item === "string");
+  const first: string | undefined = list.find((x) => typeof x === "string");
+  const last: number | undefined = list.findLast((x) => typeof x === "number");
+  const iterator: ArrayIterator<string | number> = list.values();
+  const pairs: ArrayIterator<[number, string | number]> = list.entries();
+  const flat: number[] = new PersistentList([[1], [2]]).flat();
+  const sum: number = new PersistentList([1, 2]).reduce((a, b) => a + b);
+  const mapped: PersistentList<number> = PersistentList.from("ab", (_, i) => i);
+  // @ts-expect-error: an item of another type
+  list.push(true);
+  // @ts-expect-error: a list has no brackets
+  list[0];
+  assertEquals([texts, first, last, flat, sum], [["a"], "a", 1, [1, 2], 3]);
+  assertEquals([iterator.next().value, pairs.next().value], [1, [0, 1]]);
+  assertEquals([...mapped], [0, 1]);
+});
