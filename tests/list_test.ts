@@ -592,8 +592,10 @@ Deno.test("PersistentList stores what a class that extends it adds", () => {
   assertEquals(Object.keys(again), ["title"]);
   again.rename("winter");
   assertEquals(again._p_status, "unsaved");
+  Object.assign(again, { aborted: true });
   other.abort();
   assertEquals(again.label, "summer (2)");
+  assertEquals(Object.keys(again), ["title"]);
 });
 
 Deno.test("PersistentList refuses a field named items, which would be lost", () => {
