@@ -30,15 +30,15 @@ export class Steps<T> extends Iterator<T, undefined, unknown> {
 
 /** What `iterate` needs of a `Map` or a `Set`. */
 interface Content<K, V> {
-  readonly size: number;
   has(key: K): boolean;
+  keys(): Iterable<K>;
   entries(): Iterator<[K, V], undefined, unknown>;
 }
 
 /**
  * Goes through a `Map` or a `Set`. `content` notes the access and returns what
- * is in memory now. If that is no longer what it was, iteration goes on behind
- * the entry that it had come to, or at the same position if that entry is gone.
+ * is in memory now. If that is no longer what it was, iteration goes on where
+ * it had come to, as far as that place can still be told.
  */
 export function iterate<K, V, T>(
   content: () => Content<K, V>,
@@ -47,25 +47,39 @@ export function iterate<K, V, T>(
   // Noted when the iterator is made, not at its first step.
   let now = content();
   let entries = now.entries();
-  let begun = false;
-  let key: K | undefined;
+  let last: [key: K] | undefined;
   return new Steps(() => {
     const later = content();
     if (later !== now) {
-      let position = now.size;
-      while (!entries.next().done) position--;
+      let ahead = 0;
+      while (!entries.next().done) ahead++;
+      let skip = last ? place(now, ahead, last[0], later) : 0;
       now = later;
       entries = now.entries();
-      if (begun && now.has(key!)) {
-        while (!Object.is(entries.next().value?.[0], key));
-      } else {
-        while (position-- > 0) entries.next();
-      }
+      while (skip-- > 0) entries.next();
     }
     const step = entries.next();
     if (step.done) return step;
-    begun = true;
-    key = step.value[0];
+    last = [step.value[0]];
     return { done: false, value: choose(step.value) };
   });
+}
+
+/** Returns how many entries of `now` to pass over, given how many were `ahead` in what was `before`. */
+function place<K>(
+  before: Content<K, unknown>,
+  ahead: number,
+  last: K,
+  now: Content<K, unknown>,
+): number {
+  const old = [...before.keys()];
+  const keys = [...now.keys()];
+  const passed = old.length - ahead;
+  const indexOf = (key: K) => keys.findIndex((other) => Object.is(other, key));
+  // The key given last may be gone since, or stand elsewhere: added again.
+  const stays = passed > 0 && Object.is(old[passed - 1], last);
+  if (stays && now.has(last)) return indexOf(last) + 1;
+  const next = old.findIndex((key, i) => i >= passed && now.has(key));
+  if (next >= 0) return indexOf(old[next]!);
+  return now.has(last) ? indexOf(last) + 1 : passed;
 }
