@@ -18,6 +18,7 @@ import {
   PersistentList,
   type PersistentObject,
   registerClass,
+  type Session,
   WriteConflictError,
 } from "../mod.ts";
 
@@ -528,4 +529,30 @@ Deno.test("Connection keeps other connections' view when a transaction spans man
   assertEquals(two.root["ada"].balance, seen);
   two.abort();
   assertEquals(two.root["ada"].balance, 20);
+});
+
+Deno.test("Connection does not overwrite the root that somebody else made at the same moment", () => {
+  class Racing extends MemoryStorage {
+    raced = false;
+    override session(): Session {
+      const session = super.session();
+      const commit = session.commit.bind(session);
+      session.commit = (records) => {
+        if (!this.raced) {
+          this.raced = true;
+          using first = new Connection(this);
+          first.root["a"] = 1;
+          first.commit();
+        }
+        return commit(records);
+      };
+      return session;
+    }
+  }
+  using second = new Connection(new Racing());
+  assertEquals(second.root["a"], 1);
+  second.root["b"] = 2;
+  second.commit();
+  using third = new Connection(second.storage);
+  assertEquals({ ...third.root }, { a: 1, b: 2 });
 });

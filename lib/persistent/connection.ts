@@ -134,7 +134,6 @@ export class Connection<Root extends object = DefaultRoot>
       try {
         this.commit();
         root = made;
-        this.#objects.cache.set(ROOT_OID, slotOf(made)!);
       } catch (error) {
         // Somebody else may have made it in the meantime.
         if (!(error instanceof WriteConflictError)) throw error;

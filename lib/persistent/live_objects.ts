@@ -225,6 +225,8 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
     slot.owner = this;
     slot.serial = this.serial;
     this.changed.set(oid, slot);
+    // Found there, it conflicts with one that somebody else has made meanwhile.
+    this.cache.set(oid, slot);
   }
 
   /**

@@ -6,6 +6,7 @@
 import type { Oid } from "../serialize/record.ts";
 import { ClassError } from "../errors.ts";
 import type { Connection } from "./connection.ts";
+import { makeInspectable } from "./inspect.ts";
 import { NO_OID, SLOT, Slot, type Status } from "./slot.ts";
 
 export type { Status } from "./slot.ts";
@@ -333,3 +334,5 @@ export class BrokenObject extends Persistent {
   /** A stored property. */
   [name: string]: unknown;
 }
+
+makeInspectable(PersistentObject.prototype);
