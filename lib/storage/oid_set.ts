@@ -14,11 +14,6 @@ export class OidSet {
   #number = -1;
   #piece: Uint32Array | undefined;
 
-  /** Whether there is nothing in it, and never was. */
-  get isEmpty(): boolean {
-    return this.#pieces.size === 0;
-  }
-
   /** Adds a number; returns whether it is new. */
   add(oid: Oid): boolean {
     let piece = this.#pieceOf(oid);
