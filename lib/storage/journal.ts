@@ -129,19 +129,23 @@ export class Journal {
     try {
       return this.index.get(oid);
     } catch (error) {
-      throw this.#explain(error, `load object #${oid} from`);
+      throw this.#explainLoad(error, oid);
     }
   }
 
   /** Returns an object's record as of a moment, or `undefined` if there was none. */
   load(oid: Oid, tid: Tid): Uint8Array | undefined {
-    let offset = this.offsetOf(oid);
-    while (offset !== 0) {
-      const entry = this.entry(offset, oid);
-      if (entry.tid <= tid) return entry.record;
-      offset = entry.previous;
+    try {
+      let offset = this.index.get(oid);
+      while (offset !== 0) {
+        const entry = this.entry(offset, oid);
+        if (entry.tid <= tid) return entry.record;
+        offset = entry.previous;
+      }
+      return undefined;
+    } catch (error) {
+      throw this.#explainLoad(error, oid);
     }
-    return undefined;
   }
 
   /** Returns the entry at an offset, which must be of this object. */
@@ -338,7 +342,7 @@ export class Journal {
       if (!this.#tryToCut()) {
         this.#break("what an earlier commit left could not be cut off", error);
       }
-      throw this.#explain(error, "commit to");
+      throw this.#explainCommit(error);
     }
   }
 
@@ -365,22 +369,32 @@ export class Journal {
     }
   }
 
-  #explain(error: unknown, what: string): unknown {
-    if (error instanceof DamagedPage) {
-      return new DamagedFileError(
-        `Cannot ${what} ${this.name}: the index is damaged at byte ${error.offset}; opening it with --repair (or repair: true) makes a new one`,
-        { path: this.name, offset: error.offset },
-      );
-    }
+  #explainLoad(error: unknown, oid: Oid): unknown {
+    const what = `Cannot load object #${oid} from ${this.name}`;
+    if (error instanceof DamagedPage) return this.#damagedIndex(what, error);
+    if (error instanceof DharaError) return error;
+    return new StorageError(`${what}: ${text(error)}`, { cause: error });
+  }
+
+  #explainCommit(error: unknown): unknown {
+    const what = `Cannot commit to ${this.name}`;
+    if (error instanceof DamagedPage) return this.#damagedIndex(what, error);
     if (error instanceof DharaError) return error;
     const full = /ENOSPC|EDQUOT|space left|quota/i.test(
       `${(error as { code?: string }).code} ${text(error)}`,
     );
     return new StorageError(
-      `Cannot ${what} ${this.name}: ${text(error)}; nothing was stored${
+      `${what}: ${text(error)}; nothing was stored${
         full ? ", make room on the disk and commit again" : ""
       }`,
       { cause: error },
+    );
+  }
+
+  #damagedIndex(what: string, { offset }: DamagedPage): DamagedFileError {
+    return new DamagedFileError(
+      `${what}: the index is damaged at byte ${offset}; opening it with --repair (or repair: true) makes a new one`,
+      { path: this.name, offset },
     );
   }
 
