@@ -55,7 +55,9 @@ function plain(value: any, itself: unknown): unknown {
   if (value instanceof Map || value instanceof Set) {
     return [value.constructor.name, plain([...value], itself)];
   }
-  return Array.isArray(value) ? value.map((v) => plain(v, itself)) : value;
+  if (Array.isArray(value)) return value.map((item) => plain(item, itself));
+  // A copy: what is shared before an eviction is not the same object after it.
+  return typeof value === "object" && value !== null ? { ...value } : value;
 }
 
 /** One operation: its name, and arguments that are tokens or numbers. */
@@ -88,7 +90,22 @@ const value: fc.Arbitrary<Token> = fc.oneof(
   },
 );
 const values = fc.array(value, { maxLength: 3 });
-const index = fc.integer({ min: -7, max: 7 });
+const index = fc.oneof(
+  { weight: 6, arbitrary: fc.integer({ min: -7, max: 7 }) },
+  {
+    weight: 1,
+    arbitrary: fc.constantFrom(
+      undefined,
+      NaN,
+      -0,
+      0.5,
+      -1.5,
+      2.9,
+      Infinity,
+      -Infinity,
+    ),
+  },
+);
 const small = fc.nat({ max: 5 });
 
 function operations(
@@ -111,6 +128,32 @@ const longer = (than: number) => (item: unknown, i: number, list: unknown) => {
   return text(item).length + i % 2 > than;
 };
 
+/** Which callback methods say that `value` is no function. */
+function refusals(target: any, names: string[], value: unknown): unknown {
+  return names.map((name) => {
+    try {
+      return target[name](value, value);
+    } catch (error) {
+      return (error as Error).constructor.name;
+    }
+  });
+}
+
+const LIST_CALLERS = [
+  "every",
+  "filter",
+  "find",
+  "findIndex",
+  "findLast",
+  "findLastIndex",
+  "flatMap",
+  "forEach",
+  "map",
+  "reduce",
+  "reduceRight",
+  "some",
+];
+
 const listRuns: Record<string, Run> = {
   push: (list, items) => list.push(...items),
   pop: (list) => list.pop(),
@@ -132,9 +175,8 @@ const listRuns: Record<string, Run> = {
   },
   set(list, i, item) {
     if (!Array.isArray(list)) return void list.set(i, item);
-    const place = i < 0 ? i + list.length : i;
-    if (!(place in list)) throw new RangeError();
-    list[place] = item;
+    // The array method that knows the same indexes makes a new array.
+    list.splice(0, Infinity, ...list.with(i, item));
   },
   at: (list, i) => list.at(i),
   concat: (list, items, item) => list.concat(items, item, [[item]]),
@@ -186,6 +228,7 @@ const listRuns: Record<string, Run> = {
     list.toSpliced(start, n, ...items),
   ],
   with: (list, i, item) => list.with(i, item),
+  noFunction: (list, item) => refusals(list, LIST_CALLERS, item),
 };
 
 const LIST: Kind = {
@@ -240,6 +283,7 @@ const LIST: Kind = {
     toReversed: [],
     toSpliced: [index, index, values],
     with: [index, value],
+    noFunction: [value],
   }),
 };
 
@@ -299,6 +343,7 @@ const dictRuns: Record<string, Run> = {
     JSON.stringify(
       dict instanceof Map ? Object.fromEntries(strings(dict)) : dict,
     ),
+  noFunction: (dict, item) => refusals(dict, ["forEach"], item),
 };
 
 const DICT: Kind = {
@@ -328,6 +373,7 @@ const DICT: Kind = {
     names: [],
     spread: [],
     json: [],
+    noFunction: [value],
   }),
 };
 
@@ -363,6 +409,7 @@ const setRuns: Record<string, Run> = {
   algebraTheOtherWay: (set, items) =>
     ALGEBRA.map((name) => (new Set(items) as any)[name](set)),
   algebraWithItself: (set) => ALGEBRA.map((name) => set[name](set)),
+  noFunction: (set, item) => refusals(set, ["forEach", ...ALGEBRA], item),
 };
 
 const SET: Kind = {
@@ -384,6 +431,7 @@ const SET: Kind = {
     algebraOfTwo: [values],
     algebraTheOtherWay: [values],
     algebraWithItself: [],
+    noFunction: [value],
   }),
 };
 

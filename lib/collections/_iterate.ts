@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { slotOf } from "../persistent/slot.ts";
 
 /**
  * An iterator like those of the native collections: it has the iterator
@@ -75,6 +76,10 @@ function place<K>(
   const old = [...before.keys()];
   const keys = [...now.keys()];
   const passed = old.length - ahead;
+  // Evicted and loaded again, most likely.
+  const isSame = old.length === keys.length &&
+    old.every((key, i) => Object.is(key, keys[i]) || isPlain(key));
+  if (isSame) return passed;
   const indexOf = (key: K) => keys.findIndex((other) => Object.is(other, key));
   // The key given last may be gone since, or stand elsewhere: added again.
   const stays = passed > 0 && Object.is(old[passed - 1], last);
@@ -82,4 +87,9 @@ function place<K>(
   const next = old.findIndex((key, i) => i >= passed && now.has(key));
   if (next >= 0) return indexOf(old[next]!);
   return now.has(last) ? indexOf(last) + 1 : passed;
+}
+
+/** Returns whether a value is another object each time that it is loaded. */
+function isPlain(value: unknown): boolean {
+  return typeof value === "object" && value !== null && !slotOf(value);
 }
