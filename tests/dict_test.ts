@@ -762,3 +762,14 @@ Deno.test("A field of a class that extends PersistentDict is a key", () => {
   }
   assertThrows(() => new Clash(), ClassError, "Dhara's own");
 });
+
+Deno.test("_p_getState() of a PersistentDict notes no access", () => {
+  using setup = committed([["a", 1]]);
+  const { connection, dict } = setup;
+  assertEquals(dict.get("a"), 1);
+  connection.abort();
+  const before = dict._p_serial;
+  const bare = { entries: new Map([["a", 1]]) };
+  assertEquals<unknown>(dict._p_getState(), bare);
+  assertEquals(dict._p_serial, before);
+});

@@ -71,7 +71,8 @@ function isHidden(name: string | symbol): boolean {
 
 /** Returns whether a name is the object's own, so that no key can be used as that property. */
 function isTaken(target: Target, name: string): boolean {
-  return name in target || name.startsWith("_p_");
+  // Not every version of Deno has __proto__ on all objects.
+  return name in target || name.startsWith("_p_") || name === "__proto__";
 }
 
 function refuse(target: Target, verb: string, name: string, instead: string) {

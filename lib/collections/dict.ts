@@ -206,7 +206,8 @@ export class PersistentDict<K = string, V = any> extends PersistentObject
 
   /** Returns what is stored. */
   override _p_getState(): Record<string, unknown> {
-    return { entries: read(this) };
+    // Noted nowhere: to look at it is not to read it.
+    return { entries: bare<K, V>(this)[ENTRIES] };
   }
 
   /** Takes what was stored. */
