@@ -205,11 +205,12 @@ export function storageSuite(
     store(a, textRecord(0, "root"));
     using b = storage.session();
     store(a, textRecord(1, "new"));
-    try {
-      assertThrows(() => b.load(1), ObjectNotFoundError);
-    } catch (error) {
-      if (keepsRevisions || !(error instanceof ReadConflictError)) throw error;
-    }
+    const error = assertThrows(() => b.load(1));
+    assert(
+      error instanceof ObjectNotFoundError ||
+        (!keepsRevisions && error instanceof ReadConflictError),
+      String(error),
+    );
     b.sync();
     assertEquals(textOf(b, 1), "new");
   });

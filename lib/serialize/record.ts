@@ -65,6 +65,14 @@ function uint32(bytes: Uint8Array, at: number): number {
     bytes[at + 3]!) >>> 0;
 }
 
+// Without a DataView, which is expensive to make for one record.
+function oidAt(bytes: Uint8Array, at: number): Oid {
+  const high = uint32(bytes, at);
+  return high < 0x200000
+    ? high * 0x100000000 + uint32(bytes, at + 4)
+    : readOid(view(bytes), at);
+}
+
 /**
  * Returns where a record's data ends; it begins at byte 12.
  *
@@ -94,7 +102,7 @@ export function recordDataEnd(record: Uint8Array): number {
  */
 export function recordOid(record: Uint8Array): Oid {
   recordDataEnd(record);
-  return readOid(view(record), 0);
+  return oidAt(record, 0);
 }
 
 /**
@@ -112,10 +120,9 @@ export function recordData(record: Uint8Array): Uint8Array {
  * @throws {DecodeError} if the record is not well-formed.
  */
 export function recordReferences(record: Uint8Array): Oid[] {
-  const bytes = view(record);
   const references: Oid[] = [];
   for (let at = recordDataEnd(record); at < record.length; at += 8) {
-    references.push(readOid(bytes, at));
+    references.push(oidAt(record, at));
   }
   return references;
 }

@@ -17,7 +17,7 @@ export function assertStrictEquals<T>(actual: unknown, expected: T) {
 }
 
 function check<E>(error: unknown, type?: ErrorClass<E>, part = ""): E {
-  if (type && !(error instanceof type)) throw error;
+  nodeAssert.ok(!type || error instanceof type, String(error));
   nodeAssert.ok((error as Error).message.includes(part), String(error));
   return error as E;
 }
