@@ -88,6 +88,7 @@ function refuse(target: Target, verb: string, name: string, instead: string) {
 }
 
 function inheritsSetter(target: Target, name: string): boolean {
+  // Every object has that one, and it is not for this.
   if (name === "__proto__") return false;
   let at: object | null = target;
   while (at !== null && !Object.hasOwn(at, name)) {
@@ -119,10 +120,11 @@ const handler: ProxyHandler<Target> = {
   },
 
   set(target, name, value, receiver) {
-    if (
-      receiver !== target[SLOT].self || typeof name === "symbol" ||
-      inheritsSetter(target, name)
-    ) {
+    const { self } = target[SLOT];
+    if (receiver !== self || typeof name === "symbol") {
+      return Reflect.set(target, name, value, receiver);
+    }
+    if (isTaken(target, name) && inheritsSetter(target, name)) {
       return Reflect.set(target, name, value, receiver);
     }
     put(target, name, value);

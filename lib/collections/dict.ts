@@ -43,14 +43,14 @@ function checkFunction(value: unknown): void {
  *
  * **Properties.** String keys can be used as properties, too: `dict["a"]`,
  * `dict["a"] = 1`, `"a" in dict`, `delete dict["a"]`, `Object.keys(dict)`,
- * `{ ...dict }`. Not so for names that every dict has,
- * such as `size`, `get`, `toString`, `constructor` or `__proto__`, and for
- * names that begin with `_p_`: as properties they are what they are on every
- * object, they cannot be assigned or deleted, and `Object.keys` leaves them
- * out. As keys they are as good as any: `dict.set("size", 1)`. A number
- * in brackets is a string there, as with every object: `dict[1]` is
- * `dict.get("1")`. A symbol in brackets is a property of the object in memory,
- * and not stored.
+ * `{ ...dict }`. Not so for names that every dict has, such as `size`, `get`,
+ * `toString`, `constructor` or `__proto__`, and for names that begin with
+ * `_p_`: as properties they are what they are on every object, they cannot be
+ * assigned or deleted, and `Object.keys` leaves them out. As keys they are as
+ * good as any: `dict.set("size", 1)`. A number in brackets is a string there,
+ * as with every object: `dict[1]` is `dict.get("1")`. A symbol in brackets is a
+ * property of the object in memory, and not stored. A field of a class that
+ * extends it is a key.
  *
  * TypeScript knows the properties of a connection's root. To use those of
  * another dict, say so in its type: `PersistentDict<string, number> &
