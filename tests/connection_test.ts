@@ -21,6 +21,7 @@ import {
   type Session,
   WriteConflictError,
 } from "../mod.ts";
+import { Encoder } from "../lib/serialize/codec.ts";
 
 class Account extends Persistent {
   owner: string;
@@ -555,4 +556,40 @@ Deno.test("Connection does not overwrite the root that somebody else made at the
   second.commit();
   using third = new Connection(second.storage);
   assertEquals({ ...third.root }, { a: 1, b: 2 });
+});
+
+Deno.test("Connection believes the record when a reference tells another class, and refuses another kind", () => {
+  class Before extends Persistent {
+    x = 1;
+  }
+  class After extends Persistent {
+    y = 2;
+  }
+  const storage = new MemoryStorage();
+  using writer = new Connection(storage, { classes: { Before, After } });
+  for (const key of ["after", "dict"]) writer.root[key] = new Before();
+  writer.commit();
+  const [after, dict] = [
+    writer.root["after"]._p_oid,
+    writer.root["dict"]._p_oid,
+  ];
+  // The same objects written again by a tool, as something else.
+  const encoder = new Encoder({
+    oidOf: () => undefined,
+    classNameOf: () => "",
+  });
+  using session = storage.session();
+  session.commit([
+    [after, encoder.encode(after, "After", { y: 3 })],
+    [dict, encoder.encode(dict, "PersistentDict", { entries: new Map() })],
+  ]);
+  using reader = new Connection(storage, { classes: { Before, After } });
+  const object = reader.root["after"];
+  assertEquals(object.y, 3);
+  assert(object instanceof After);
+  assertThrows(
+    () => reader.root["dict"].size,
+    ClassError,
+    "it is stored as PersistentDict",
+  );
 });

@@ -171,13 +171,14 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
 
   // The reference told another class than the record: the record is right.
   #changeClass(slot: Slot, className: string): void {
+    const before = this.#classes.classOf(slot.className) ?? BrokenObject;
     const type = this.#classes.classOf(className) ?? BrokenObject;
-    const blank = slotOf(type._p_create())!;
-    if ((blank.self === blank.target) !== (slot.self === slot.target)) {
+    // What is made in another way cannot become it, such as one that has another proxy.
+    if (before._p_create !== type._p_create) {
       throw new ClassError(
         `Cannot load ${
           describe(slot)
-        }: it is stored as ${className}, and only one of the two classes has a proxy`,
+        }: it is stored as ${className}, which is another kind of class; register ${className}, or load and store what refers to it`,
       );
     }
     Object.setPrototypeOf(slot.target, type.prototype);
