@@ -593,3 +593,57 @@ Deno.test("Connection believes the record when a reference tells another class, 
     "it is stored as PersistentDict",
   );
 });
+
+Deno.test("Connection does not store an object under a name that means another class to it", () => {
+  class Item extends Persistent {}
+  class OtherItem extends Persistent {}
+  registerClass("test.Item", Item);
+  using connection = open(new MemoryStorage(), {
+    classes: { "test.Item": OtherItem },
+  });
+  connection.root["item"] = new Item();
+  assertThrows(
+    () => connection.commit(),
+    EncodeError,
+    '.entries.get("item"): the class Item is registered as test.Item, but the connection was given another class',
+  );
+  connection.root["item"] = new OtherItem();
+  connection.commit();
+});
+
+Deno.test("Connection refuses changes that are made while it stores others, and loses none", () => {
+  let work = () => {};
+  class Sneaky extends Persistent {
+    value = 1;
+    override _p_getState() {
+      work();
+      return this as unknown as Record<string, unknown>;
+    }
+  }
+  const storage = new MemoryStorage();
+  const options = { classes: { Account, Sneaky } };
+  using connection = open(storage, options);
+  const { root } = connection;
+  const ada: Account = root["ada"] = new Account("ada");
+  const sneaky: Sneaky = root["sneaky"] = new Sneaky();
+  connection.commit();
+
+  work = () => ada.balance++;
+  sneaky.value = 2; // ada is not to be stored
+  assertThrows(() => connection.commit(), ConnectionError, "Account#");
+  connection.abort();
+  ada.balance = 5; // ada is stored, but before sneaky
+  sneaky.value = 3;
+  assertThrows(() => connection.commit(), ConnectionError, "Account#");
+  assertEquals(ada._p_status, "unsaved");
+  work = () => connection.commit();
+  assertThrows(() => connection.commit(), ConnectionError, "commit()");
+  work = () => connection.abort();
+  assertThrows(() => connection.commit(), ConnectionError, "abort()");
+
+  work = () => {};
+  connection.commit();
+  using other = open(storage, options);
+  assertEquals(other.root["ada"].balance, 5);
+  assertEquals(other.root["sneaky"].value, 3);
+});

@@ -67,7 +67,7 @@ export class ClassRegistry {
   /**
    * Returns the name that instances of a class are stored under.
    *
-   * @throws {ClassError} if the class is not registered.
+   * @throws {ClassError} if the class is not registered, or its name means another one here.
    */
   nameOf(prototype: object): string {
     const name = this.#names.get(prototype) ?? this.#base?.nameOf(prototype);
@@ -75,6 +75,12 @@ export class ClassRegistry {
       const { name } = prototype.constructor;
       throw new ClassError(
         `the class ${name} is not registered; pass it to the connection as classes: { ${name} }`,
+      );
+    }
+    // The program's name for it may be the connection's name for another.
+    if (this.classOf(name)?.prototype !== prototype) {
+      throw new ClassError(
+        `the class ${prototype.constructor.name} is registered as ${name}, but the connection was given another class of that name`,
       );
     }
     return name;

@@ -194,7 +194,9 @@ export class Connection<Root extends object = DefaultRoot>
     this.#checkOpen("get()");
     if (!Number.isSafeInteger(oid) || oid < 0) {
       throw new ConnectionError(
-        `Cannot get object ${oid}: an object's number is an integer from 0 to 2^53 - 1`,
+        `Cannot get object ${
+          String(oid)
+        }: an object's number is an integer from 0 to 2^53 - 1`,
       );
     }
     try {
@@ -220,6 +222,7 @@ export class Connection<Root extends object = DefaultRoot>
    */
   commit(): void {
     this.#checkOpen("commit()");
+    this.#checkIdle("commit()");
     if (this.#objects.failure) throw this.#objects.failure;
     if (this.#detectForgottenChanges) {
       checkForgottenChanges(this.#objects, this.#session);
@@ -281,6 +284,7 @@ export class Connection<Root extends object = DefaultRoot>
    */
   abort(): void {
     this.#checkOpen("abort()");
+    this.#checkIdle("abort()");
     this.#objects.dropChanges();
     this.#objects.invalidate(this.#session.sync());
     this.#objects.invalidate(this.#stale);
@@ -426,6 +430,14 @@ export class Connection<Root extends object = DefaultRoot>
     if (this.#closed) {
       throw new ConnectionError(
         `Cannot call ${what}: the connection was closed`,
+      );
+    }
+  }
+
+  #checkIdle(what: string): void {
+    if (this.#objects.encoding) {
+      throw new ConnectionError(
+        `Cannot call ${what}: commit() is running already`,
       );
     }
   }

@@ -53,6 +53,8 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
   readonly cache: Cache;
   /** Saved objects that were changed in this transaction. */
   readonly changed = new Map<Oid, Slot>();
+  /** Whether `encode` is running, which runs code of the program where a class says what its state is. */
+  encoding = false;
   /** Why nothing can be loaded any more in this transaction, if so. */
   failure: DharaError | undefined;
   #session: Session;
@@ -94,6 +96,11 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
   }
 
   change(slot: Slot): void {
+    if (this.encoding) {
+      throw new ConnectionError(
+        `Cannot change ${describe(slot)}: commit() is storing the changes`,
+      );
+    }
     this.changed.set(slot.oid, slot);
   }
 
@@ -239,6 +246,7 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
     this.#queue = [...this.changed.values()];
     const slots = this.#queue;
     const changes: Changes = { records: [], slots, changed: slots.length };
+    this.encoding = true;
     try {
       // The queue grows while it is worked off.
       for (let i = 0; i < slots.length; i++) {
@@ -246,27 +254,30 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
         const state = slot.target._p_getState();
         const record = this.#encoder.encode(slot.oid, slot.className, state);
         changes.records.push([slot.oid, record]);
+        // A change that comes after this would be lost: `change` must be told of it.
+        slot.status = "saved";
       }
     } catch (error) {
       this.takeBack(changes);
       throw error;
+    } finally {
+      this.encoding = false;
     }
     return changes;
   }
 
   /** The changes are stored. */
   settle({ slots, changed }: Changes): void {
-    for (let i = 0; i < slots.length; i++) {
-      const slot = slots[i]!;
-      slot.status = "saved";
-      if (i >= changed) this.cache.set(slot.oid, slot);
+    for (let i = changed; i < slots.length; i++) {
+      this.cache.set(slots[i]!.oid, slots[i]!);
     }
     this.changed.clear();
     this.#batch = 8;
   }
 
-  /** The changes could not be stored: new objects are as they were before. */
+  /** The changes could not be stored: all is as it was before. */
   takeBack({ slots, changed }: Changes): void {
+    for (let i = 0; i < changed; i++) slots[i]!.status = "unsaved";
     for (let i = slots.length - 1; i >= changed; i--) {
       this.#free.push(slots[i]!.oid);
       slots[i]!.detach();
