@@ -61,11 +61,12 @@ Deno.test("Connection makes and checks a root of another class", () => {
     level = 1;
   }
   const storage = new MemoryStorage();
-  using connection = new Connection<Game>(storage, {
+  using connection = new Connection(storage, {
     rootClass: Game,
     classes: { Game },
   });
-  connection.root.level = 2;
+  const root: Game = connection.root; // the compiler knows
+  root.level = 2;
   connection.commit();
   using again = new Connection<Game>(storage, {
     rootClass: Game,
@@ -357,6 +358,19 @@ Deno.test("transact() aborts when the function throws", () => {
     "oops",
   );
   assertEquals(one.root["ada"].balance, 0);
+});
+
+Deno.test("transact() throws what the function threw, even if nothing can be aborted any more", () => {
+  const { one, storage } = pair();
+  assertThrows(
+    () =>
+      one.transact(() => {
+        storage.close();
+        throw new RangeError("oops");
+      }),
+    RangeError,
+    "oops",
+  );
 });
 
 Deno.test("transact() refuses to begin over uncommitted changes, inside itself, or asynchronously", () => {

@@ -25,12 +25,16 @@ import { describe, LiveObjects } from "./live_objects.ts";
 import type { PersistentObject } from "./persistent.ts";
 import { type Slot, slotOf } from "./slot.ts";
 
-/** Settings of a {@linkcode Connection}. */
-export interface ConnectionOptions {
+/**
+ * Settings of a {@linkcode Connection}.
+ *
+ * @typeParam Root The type of the root object.
+ */
+export interface ConnectionOptions<Root extends object = DefaultRoot> {
   /** Classes by the names that they are stored under, beside those of `registerClass`. */
   classes?: Record<string, PersistentClass>;
   /** The class of the root object, `PersistentDict` by default. It must be registered. */
-  rootClass?: PersistentClass;
+  rootClass?: PersistentClass & { readonly prototype: Root };
   /** How many objects to keep in memory between transactions, about: 100,000 by default. */
   cacheSize?: number;
   /**
@@ -94,7 +98,10 @@ export class Connection<Root extends object = DefaultRoot>
    * @throws {ClassError} if a class cannot be registered, or the root is of another class.
    * @throws {StorageError} if the file cannot be opened.
    */
-  constructor(storage: Storage | string, options: ConnectionOptions = {}) {
+  constructor(
+    storage: Storage | string,
+    options: ConnectionOptions<Root> = {},
+  ) {
     const classes = new ClassRegistry(PROGRAM_CLASSES);
     for (const [name, value] of Object.entries(options.classes ?? {})) {
       classes.register(name, value);
@@ -347,7 +354,11 @@ export class Connection<Root extends object = DefaultRoot>
           this.commit();
           return result;
         } catch (error) {
-          this.abort();
+          try {
+            this.abort();
+          } catch {
+            // Such as a server that is gone: what came first tells more.
+          }
           if (!(error instanceof ConflictError) || attempt >= attempts) {
             throw error;
           }
