@@ -17,7 +17,6 @@ import {
   PersistentDict,
   PersistentList,
   type PersistentObject,
-  registerClass,
   type Session,
   WriteConflictError,
 } from "../mod.ts";
@@ -77,6 +76,11 @@ Deno.test("Connection makes and checks a root of another class", () => {
     () => new Connection(storage, { rootClass: PersistentDict }),
     ClassError,
     "its root is a Game, not a PersistentDict",
+  );
+  assertThrows(
+    () => new Connection(new MemoryStorage(), { rootClass: Game }),
+    ClassError,
+    "Cannot make the root object: the class Game is not registered",
   );
 });
 
@@ -248,66 +252,6 @@ Deno.test("Connection refuses an object of another connection, with its path", (
     "belongs to another connection",
   );
   assert(error.message.includes(".friend"), error.message);
-});
-
-Deno.test("Connection uses classes registered for the whole program", () => {
-  class Planet extends Persistent {
-    name = "";
-  }
-  registerClass("test.Planet", Planet);
-  const storage = new MemoryStorage();
-  using connection = new Connection(storage);
-  connection.root["mars"] = new Planet();
-  connection.commit();
-  using again = new Connection(storage);
-  assert(again.root["mars"] instanceof Planet);
-  assertEquals(again.root["mars"]._p_className, "test.Planet");
-});
-
-Deno.test("registerClass() refuses what is no persistent class, and a name that is taken", () => {
-  class One extends Persistent {}
-  class Two extends Persistent {}
-  registerClass("test.One", One);
-  registerClass("test.One", One);
-  assertThrows(
-    () => registerClass("test.One", Two),
-    ClassError,
-    "another class has that name",
-  );
-  assertThrows(
-    () => registerClass("x", Date as never),
-    ClassError,
-    "does not extend Persistent",
-  );
-  assertThrows(
-    () => new Connection(new MemoryStorage(), { classes: { x: 5 as never } }),
-    ClassError,
-    "Cannot register x",
-  );
-});
-
-Deno.test("registerClass() reads the second name of a class and writes the first", () => {
-  class New extends Persistent {
-    x = 1;
-  }
-  class Old extends Persistent {
-    x = 2;
-  }
-  const storage = new MemoryStorage();
-  {
-    using writer = new Connection(storage, { classes: { Old } });
-    writer.root["a"] = new Old();
-    writer.commit();
-  }
-  {
-    using mover = new Connection(storage, { classes: { New, Old: New } });
-    assert(mover.root["a"] instanceof New);
-    assertEquals(mover.root["a"].x, 2);
-    mover.root["b"] = new New();
-    mover.commit();
-  }
-  using reader = new Connection(storage);
-  assertEquals(reader.root["b"]._p_className, "New");
 });
 
 Deno.test("transact() commits what the function did and returns what it returned", () => {
@@ -606,23 +550,6 @@ Deno.test("Connection believes the record when a reference tells another class, 
     ClassError,
     "it is stored as PersistentDict",
   );
-});
-
-Deno.test("Connection does not store an object under a name that means another class to it", () => {
-  class Item extends Persistent {}
-  class OtherItem extends Persistent {}
-  registerClass("test.Item", Item);
-  using connection = open(new MemoryStorage(), {
-    classes: { "test.Item": OtherItem },
-  });
-  connection.root["item"] = new Item();
-  assertThrows(
-    () => connection.commit(),
-    EncodeError,
-    '.entries.get("item"): the class Item is registered as test.Item, but the connection was given another class',
-  );
-  connection.root["item"] = new OtherItem();
-  connection.commit();
 });
 
 Deno.test("Connection refuses changes that are made while it stores others, and loses none", () => {

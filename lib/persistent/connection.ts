@@ -136,8 +136,7 @@ export class Connection<Root extends object = DefaultRoot>
     const type = rootClass ?? classes.classOf("PersistentDict")!;
     let root = this.get(ROOT_OID);
     if (root === undefined) {
-      const made = new type();
-      this.#objects.adopt(slotOf(made)!, ROOT_OID);
+      const made = this.#makeRoot(type);
       try {
         this.commit();
         root = made;
@@ -155,6 +154,20 @@ export class Connection<Root extends object = DefaultRoot>
       );
     }
     return root;
+  }
+
+  #makeRoot(type: PersistentClass): PersistentObject {
+    const made = new type();
+    try {
+      this.#objects.adopt(slotOf(made)!, ROOT_OID);
+    } catch (cause) {
+      if (!(cause instanceof ClassError)) throw cause;
+      throw new ClassError(
+        `Cannot make the root object: ${cause.message}`,
+        { cause },
+      );
+    }
+    return made;
   }
 
   /** How many objects are held in memory; more than `cacheSize` only within a transaction. */

@@ -125,9 +125,13 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
   #blank(className: string): Slot {
     const type = this.#classes.classOf(className) ?? BrokenObject;
     const slot = slotOf(type._p_create());
-    if (slot === undefined) {
+    // A subclass may have inherited one that makes an instance of the class above.
+    if (
+      slot === undefined || slot.owner !== DETACHED ||
+      Object.getPrototypeOf(slot.target) !== type.prototype
+    ) {
       throw new ClassError(
-        `Cannot make a blank ${className}: its _p_create() did not return a new instance`,
+        `Cannot make a blank ${className}: its _p_create() did not return a new ${type.name}`,
       );
     }
     // A constructor may have run and set properties, which are not the stored ones.

@@ -54,7 +54,7 @@ export class PersistentObject {
   /**
    * Makes the blank object that loading starts from. It does not run the
    * constructor. A class whose methods use `#private` members overrides it,
-   * since only its constructor can install these:
+   * as do the classes that extend it, since only a constructor can install these:
    * `static override _p_create() { return new Account(); }`.
    */
   static _p_create(this: { prototype: PersistentObject }): PersistentObject {
@@ -257,7 +257,9 @@ const handler: ProxyHandler<Target> = {
  * whose names begin with `_v_` (volatile). Names that begin with `_p_` are
  * Dhara's own. Plain arrays, objects, `Map`s and `Set`s inside the object are
  * stored with it but not watched: call `_p_noteChange()` after changing one in
- * place. The same goes for `Object.defineProperty`.
+ * place. Nor is watched what goes around assignment, which is
+ * `Object.defineProperty` and `super.name = value`: call it before these, since
+ * it loads the object.
  *
  * @example
  * ```ts
