@@ -82,6 +82,21 @@ Deno.test("evaluate() waits at the top level", async () => {
   }
 });
 
+Deno.test("evaluate() imports modules, such as one with the user's classes", async () => {
+  const path = await Deno.makeTempFile({ suffix: ".ts" });
+  await Deno.writeTextFile(path, "export const answer: number = 42;");
+  const { href } = new URL(`file://${path}`);
+  try {
+    assertEquals(
+      await evaluate(`(await import(${JSON.stringify(href)})).answer`),
+      42,
+    );
+    assertEquals(await evaluate(`import("node:path").then(() => 1)`), 1);
+  } finally {
+    await Deno.remove(path);
+  }
+});
+
 Deno.test("evaluate() throws what the code throws, and SyntaxError for what is no code", async () => {
   assertThrows(() => evaluate("throw new RangeError('7')"), RangeError, "7");
   assertThrows(() => evaluate("1 +* 2"), SyntaxError);

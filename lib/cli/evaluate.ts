@@ -88,7 +88,11 @@ function syntaxError(code: string): SyntaxError | undefined {
 }
 
 function run(code: string): unknown {
-  return vm.runInThisContext(code, { filename: FILE });
+  return vm.runInThisContext(code, {
+    filename: FILE,
+    // Without it, `import()` fails. Relative paths begin where the command was started.
+    importModuleDynamically: vm.constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
+  });
 }
 
 /** Scripts cannot wait, functions can: wraps the code, so that its value and its first name survive. */
