@@ -139,8 +139,10 @@ function startsWith(bytes: Uint8Array, text: string): boolean {
     Array.from(text).every((char, i) => char.charCodeAt(0) === bytes[i]);
 }
 
-/** Whether bytes are what is there when making a journal was interrupted. */
+/** Whether a file of these bytes is what is left when making a journal was interrupted. */
 export function isUnfinishedHeader(bytes: Uint8Array): boolean {
+  // After a power failure the length may be there without the bytes.
+  if (bytes.every((byte) => byte === 0)) return bytes.length <= HEADER_SIZE;
   if (bytes.length >= HEADER_SIZE) return false;
   const whole = encodeHeader({ database: new Uint8Array(16), packs: 0 });
   return bytes.subarray(0, 12).every((byte, i) => byte === whole[i]);

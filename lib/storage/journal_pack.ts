@@ -119,7 +119,11 @@ export class JournalPack implements PackWork {
     if (to === undefined) return;
     this.#to = undefined;
     to.release();
-    this.#storage.files.remove(this.#path);
+    try {
+      this.#storage.files.remove(this.#path);
+    } catch {
+      // The next pack tries again.
+    }
   }
 
   #journal(): Journal {

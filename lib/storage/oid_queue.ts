@@ -34,9 +34,13 @@ export class OidQueue {
     return oid;
   }
 
+  /** How many numbers are in it. */
+  get length(): number {
+    return this.#pieces.length * PIECE - this.#head - (PIECE - this.#tail);
+  }
+
   /** Whether there is nothing in it. */
   get isEmpty(): boolean {
-    return this.#pieces.length === 0 ||
-      (this.#pieces.length === 1 && this.#head === this.#tail);
+    return this.length === 0;
   }
 }

@@ -39,11 +39,21 @@ export function* pack(work: PackWork): Generator<PackProgress, void> {
   const { changed } = work;
   let records = 0;
   let bytes = 0;
+  let walked = false;
+  let backlog = Infinity;
+  let longer = 1;
 
   // Copies until the step is over; returns whether nothing is left to copy.
   function step(): boolean {
-    const mostRecords = records + STEP_RECORDS;
-    const mostBytes = bytes + STEP_BYTES;
+    walked ||= queue.isEmpty;
+    if (walked) {
+      // When commits bring more than a step copies, only longer steps come to an end.
+      const left = queue.length + changed.size;
+      if (left >= backlog) longer *= 2;
+      backlog = left;
+    }
+    const mostRecords = records + longer * STEP_RECORDS;
+    const mostBytes = bytes + longer * STEP_BYTES;
     while (records < mostRecords && bytes < mostBytes) {
       let oid = queue.shift();
       if (oid === undefined) {

@@ -56,7 +56,7 @@ export function openJournal(
   const start = new Uint8Array(Math.min(size, HEADER_SIZE));
   const count = readFully(file, start, 0);
   if (count !== start.length) throw damaged(name, count, "it ends too early");
-  if (size === 0 || isUnfinishedHeader(start)) {
+  if (size <= HEADER_SIZE && isUnfinishedHeader(start)) {
     const database = crypto.getRandomValues(new Uint8Array(16));
     const header = { database, packs: 0 };
     if (!options.readonly) createJournal(files, file, path, header);
