@@ -10,6 +10,7 @@ import {
   DecodeError,
   type DharaError,
   EncodeError,
+  ReadonlyError,
 } from "../errors.ts";
 import {
   Decoder,
@@ -63,6 +64,7 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
   #queue: Slot[] = [];
   #free: Oid[] = [];
   #batch = 8;
+  #isPast: boolean;
 
   /** Makes an empty set of live objects, which loads its records with `read`. */
   constructor(
@@ -71,11 +73,13 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
     read: (oid: Oid) => Uint8Array,
     classes: ClassRegistry,
     cacheSize: number,
+    isPast: boolean,
   ) {
     this.#read = read;
     this.connection = connection;
     this.#session = session;
     this.#classes = classes;
+    this.#isPast = isPast;
     this.cache = new Cache(cacheSize);
   }
 
@@ -94,6 +98,13 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
   }
 
   change(slot: Slot): void {
+    if (this.#isPast) {
+      throw new ReadonlyError(
+        `Cannot change ${
+          describe(slot)
+        }: the connection shows the past, which cannot be changed`,
+      );
+    }
     this.changed.set(slot.oid, slot);
   }
 
