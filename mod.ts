@@ -45,12 +45,19 @@ export {
 export { PersistentDict } from "./lib/collections/dict.ts";
 export { PersistentList } from "./lib/collections/list.ts";
 export { PersistentSet } from "./lib/collections/set.ts";
-export type {
-  CommitResult,
-  PackProgress,
-  Session,
-  Storage,
-  Tid,
+export {
+  type CommitOptions,
+  type CommitResult,
+  type HistoricalStorage,
+  isHistorical,
+  type PackOptions,
+  type PackProgress,
+  type RevisionInfo,
+  type Session,
+  type SessionOptions,
+  type Storage,
+  type Tid,
+  type TransactionInfo,
 } from "./lib/storage/storage.ts";
 export {
   type Oid,

@@ -86,6 +86,29 @@ export class ReadonlyError extends StorageError {}
 /** Somebody else has the file open for writing. */
 export class StorageLockedError extends StorageError {}
 
+/** What an {@linkcode UndoError} tells beside its message. */
+export interface UndoDetails {
+  /** The numbers of the objects that were changed later. */
+  oids: readonly number[];
+  /** The tids of the later transactions that changed them, the newest first. */
+  tids: readonly number[];
+}
+
+/** A transaction cannot be undone, since later ones have changed the same objects. */
+export class UndoError extends DharaError {
+  /** The numbers of the objects that were changed later. */
+  readonly oids: readonly number[];
+  /** The tids of the later transactions that changed them, the newest first. */
+  readonly tids: readonly number[];
+
+  /** Makes the error about the given objects. */
+  constructor(message: string, details: UndoDetails, options?: ErrorOptions) {
+    super(message, options);
+    this.oids = details.oids;
+    this.tids = details.tids;
+  }
+}
+
 /** A file is damaged. */
 export class DamagedFileError extends StorageError {
   /** The file. */

@@ -9,7 +9,7 @@ import type { Session, Storage } from "../storage/storage.ts";
 /** Returns a view of a storage that refuses to change anything. It closes the storage when it is closed. */
 export function readonlyView(storage: Storage): Storage {
   return {
-    session: () => readonlySession(storage.session()),
+    session: (options) => readonlySession(storage.session(options)),
     pack() {
       throw refusal("pack");
     },

@@ -14,7 +14,14 @@ import {
 } from "../errors.ts";
 import { type Oid, ROOT_OID } from "../serialize/record.ts";
 import { FileStorage } from "../storage/file_storage.ts";
-import type { Session, Storage } from "../storage/storage.ts";
+import { describeTid } from "../storage/moment.ts";
+import type {
+  CommitOptions,
+  PackOptions,
+  Session,
+  Storage,
+  Tid,
+} from "../storage/storage.ts";
 import {
   ClassRegistry,
   type PersistentClass,
@@ -43,10 +50,15 @@ export interface ConnectionOptions<Root extends object = DefaultRoot> {
    * it was changed and `_p_noteChange()` was not called. Slow: for development.
    */
   detectForgottenChanges?: boolean;
+  /**
+   * A moment of the past: the connection shows the database as it was then, and
+   * nothing can be changed. See {@linkcode SessionOptions}.
+   */
+  at?: Tid | Date;
 }
 
 /** Settings of {@linkcode Connection.transact}. */
-export interface TransactOptions {
+export interface TransactOptions extends CommitOptions {
   /** How many times to run the function at most, when others get in the way: 10 by default. */
   attempts?: number;
 }
@@ -87,6 +99,7 @@ export class Connection<Root extends object = DefaultRoot>
   #objects: LiveObjects;
   #ownsStorage: boolean;
   #detectForgottenChanges: boolean;
+  #isPast: boolean;
   #closed = false;
   #transacting = false;
 
@@ -95,8 +108,12 @@ export class Connection<Root extends object = DefaultRoot>
    * there is none and closed with the connection. An empty storage gets its
    * root object at once.
    *
+   * With `at` it is read-only, and a file at a path is opened for reading only.
+   *
+   * @throws {ConnectionError} if there was no root object at the moment `at`.
    * @throws {ClassError} if a class cannot be registered, or the root is of another class.
-   * @throws {StorageError} if the file cannot be opened.
+   * @throws {StorageError} if the file cannot be opened, or the storage cannot
+   * show the moment `at`.
    */
   constructor(
     storage: Storage | string,
@@ -109,17 +126,20 @@ export class Connection<Root extends object = DefaultRoot>
     const cacheSize = checkCacheSize(options.cacheSize ?? 100_000);
     this.#detectForgottenChanges = options.detectForgottenChanges ?? false;
     this.#ownsStorage = typeof storage === "string";
+    const { at } = options;
+    this.#isPast = at !== undefined;
     this.storage = typeof storage === "string"
-      ? new FileStorage(storage)
+      ? new FileStorage(storage, { readonly: this.#isPast })
       : storage;
     try {
-      this.#session = this.storage.session();
+      this.#session = this.storage.session(at === undefined ? {} : { at });
       this.#objects = new LiveObjects(
         this,
         this.#session,
         (oid) => this.#read(oid),
         classes,
         cacheSize,
+        this.#isPast,
       );
       const root = this.#openRoot(options.rootClass, classes);
       this.root = root as unknown as Root;
@@ -135,6 +155,13 @@ export class Connection<Root extends object = DefaultRoot>
   ): PersistentObject {
     const type = rootClass ?? classes.classOf("PersistentDict")!;
     let root = this.get(ROOT_OID);
+    if (root === undefined && this.#isPast) {
+      throw new ConnectionError(
+        `Cannot show the database as of ${
+          describeTid(this.tid)
+        }: there was no root object yet`,
+      );
+    }
     if (root === undefined) {
       const made = this.#makeRoot(type);
       try {
@@ -232,31 +259,33 @@ export class Connection<Root extends object = DefaultRoot>
   /**
    * Makes all changes since the last `commit()` or `abort()` durable, all of
    * them or none, and moves to the newest snapshot. If it throws, nothing was
-   * stored, and the changes are still there.
+   * stored, and the changes are still there. A storage that keeps a history
+   * keeps a note and a user with the transaction, if there is anything to store.
    *
    * @throws {WriteConflictError} if somebody else has changed an object that
    * this transaction accessed: call `abort()` and start over.
    * @throws {EncodeError} if something cannot be stored; the message names the path to it.
    * @throws {ForgottenChangeError} if that was asked for, see {@linkcode ConnectionOptions}.
-   * @throws {StorageError} if the storage cannot store it.
+   * @throws {StorageError} if the storage cannot store it, or keeps no notes.
+   * @throws {ReadonlyError} if nothing can be changed.
    */
-  commit(): void {
+  commit(options: CommitOptions = {}): void {
     this.#checkOpen("commit()");
     this.#checkIdle("commit()");
     if (this.#objects.failure) throw this.#objects.failure;
     if (this.#detectForgottenChanges) {
       checkForgottenChanges(this.#objects, this.#session);
     }
-    if (this.hasChanges) this.#store();
+    if (this.hasChanges) this.#store(options);
     else this.#objects.invalidate(this.#session.sync());
     this.#begin();
   }
 
-  #store(): void {
+  #store(options: CommitOptions): void {
     const changes = this.#objects.encode();
     try {
       for (;;) {
-        const result = this.#session.commit(changes.records);
+        const result = this.#session.commit(changes.records, options);
         if ("tid" in result) break;
         this.#checkConflicts(result.invalid);
         // Nothing of it matters here: go on from the newest snapshot.
@@ -364,7 +393,7 @@ export class Connection<Root extends object = DefaultRoot>
               "Cannot commit: the function given to transact() is asynchronous",
             );
           }
-          this.commit();
+          this.commit(options);
           return result;
         } catch (error) {
           try {
@@ -384,15 +413,15 @@ export class Connection<Root extends object = DefaultRoot>
 
   /**
    * Packs the storage: drops objects that cannot be reached from the root, and
-   * old revisions.
+   * old revisions, except for what it is told to keep.
    *
    * @throws {ConnectionError} if there are uncommitted changes.
    * @throws {StorageError} if the storage cannot be packed.
    */
-  pack(): void {
+  pack(options: PackOptions = {}): void {
     this.#checkOpen("pack()");
     this.#checkNoChanges("pack");
-    for (const _ of this.storage.pack());
+    for (const _ of this.storage.pack(options));
     this.abort();
   }
 

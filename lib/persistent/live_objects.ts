@@ -10,6 +10,7 @@ import {
   DecodeError,
   type DharaError,
   EncodeError,
+  ReadonlyError,
 } from "../errors.ts";
 import {
   Decoder,
@@ -65,6 +66,7 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
   #queue: Slot[] = [];
   #free: Oid[] = [];
   #batch = 8;
+  #isPast: boolean;
 
   /** Makes an empty set of live objects, which loads its records with `read`. */
   constructor(
@@ -73,11 +75,13 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
     read: (oid: Oid) => Uint8Array,
     classes: ClassRegistry,
     cacheSize: number,
+    isPast: boolean,
   ) {
     this.#read = read;
     this.connection = connection;
     this.#session = session;
     this.#classes = classes;
+    this.#isPast = isPast;
     this.cache = new Cache(cacheSize);
   }
 
@@ -99,6 +103,13 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
     if (this.encoding) {
       throw new ConnectionError(
         `Cannot change ${describe(slot)}: commit() is storing the changes`,
+      );
+    }
+    if (this.#isPast) {
+      throw new ReadonlyError(
+        `Cannot change ${
+          describe(slot)
+        }: the connection shows the past, which cannot be changed`,
       );
     }
     this.changed.set(slot.oid, slot);

@@ -15,9 +15,12 @@ import { Client1 } from "../protocol/client1.ts";
 import { checkRecords, transactionLength } from "../protocol/transaction.ts";
 import type { Oid } from "../serialize/record.ts";
 import type {
+  CommitOptions,
   CommitResult,
+  PackOptions,
   PackProgress,
   Session,
+  SessionOptions,
   Storage,
   Tid,
 } from "./storage.ts";
@@ -96,9 +99,15 @@ export class ClientStorage implements Storage {
    * a `ReadConflictError` for them; all others are as in the snapshot.
    *
    * @throws {ServerUnavailableError} if the server is gone.
+   * @throws {StorageError} if it is asked for a moment of the past, which the protocol cannot.
    */
-  session(): Session {
+  session({ at }: SessionOptions = {}): Session {
     this.#check();
+    if (at !== undefined) {
+      throw new StorageError(
+        "Cannot go back in time through a server: open its file",
+      );
+    }
     let client = this.#spare;
     this.#spare = undefined;
     if (client !== undefined) {
@@ -118,9 +127,18 @@ export class ClientStorage implements Storage {
     return session;
   }
 
-  /** Asks the server to pack. It returns once the server has begun. */
-  *pack(): Generator<PackProgress> {
+  /**
+   * Asks the server to pack. It returns once the server has begun.
+   *
+   * @throws {StorageError} if it is told to keep something, which the protocol cannot.
+   */
+  *pack({ keep, prepack }: PackOptions = {}): Generator<PackProgress> {
     this.#check();
+    if (keep !== undefined || prepack) {
+      throw new StorageError(
+        "Cannot tell a server what to keep when it packs: pack its file when the server has stopped",
+      );
+    }
     const client = this.#connect();
     try {
       client.pack();
@@ -214,8 +232,16 @@ class ClientSession implements Session {
     return changed;
   }
 
-  commit(records: Iterable<readonly [Oid, Uint8Array]>): CommitResult {
+  commit(
+    records: Iterable<readonly [Oid, Uint8Array]>,
+    { note, user }: CommitOptions = {},
+  ): CommitResult {
     this.#check();
+    if (note !== undefined || user !== undefined) {
+      throw new StorageError(
+        "Cannot commit with a note or a user through a server: its protocol has no place for them",
+      );
+    }
     const all = checkRecords(records);
     if (all.size === 0) return { tid: this.#tid };
     if (transactionLength(all) >= 2 ** 32) {

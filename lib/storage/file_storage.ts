@@ -5,7 +5,17 @@
  */
 import { disk } from "./_file.ts";
 import { type FileStorageOptions, JournalStorage } from "./journal_storage.ts";
-import type { PackProgress, Session, Storage } from "./storage.ts";
+import type { Oid } from "../serialize/record.ts";
+import type {
+  CommitOptions,
+  HistoricalStorage,
+  PackProgress,
+  RevisionInfo,
+  Session,
+  SessionOptions,
+  Tid,
+  TransactionInfo,
+} from "./storage.ts";
 
 export type { FileStorageOptions } from "./journal_storage.ts";
 
@@ -34,7 +44,7 @@ export type { FileStorageOptions } from "./journal_storage.ts";
  * Deno.removeSync(directory, { recursive: true });
  * ```
  */
-export class FileStorage implements Storage {
+export class FileStorage implements HistoricalStorage {
   readonly #journal: JournalStorage;
 
   /**
@@ -64,9 +74,81 @@ export class FileStorage implements Storage {
     return this.#journal.size;
   }
 
-  /** Opens a session on the newest snapshot. */
-  session(): Session {
-    return this.#journal.session();
+  /**
+   * Opens a session on the newest snapshot, or a read-only one on a moment of
+   * the past.
+   *
+   * @throws {StorageError} if a pack has dropped what was there then; the
+   * message names the oldest moment that can be read.
+   */
+  session(options?: SessionOptions): Session {
+    return this.#journal.session(options);
+  }
+
+  /**
+   * Goes through the revisions of an object that are still there, the newest
+   * first. It needs little memory however many there are.
+   *
+   * @throws {ObjectNotFoundError} if there is no such object.
+   *
+   * @example
+   * ```ts
+   * import { Connection, FileStorage } from "@dhara/dhara";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const path = Deno.makeTempDirSync() + "/example.dhara";
+   * using storage = new FileStorage(path);
+   * using connection = new Connection(storage);
+   * connection.root["price"] = 10;
+   * connection.commit({ note: "as agreed", user: "ada" });
+   * const [newest] = storage.history(0);
+   * assertEquals(newest?.tid, connection.tid);
+   * assertEquals(newest?.note, "as agreed");
+   * ```
+   */
+  history(oid: Oid): Generator<RevisionInfo, void> {
+    return this.#journal.history(oid);
+  }
+
+  /**
+   * Goes through the transactions that are still there, the newest first. It
+   * needs little memory however many there are.
+   */
+  transactions(): Generator<TransactionInfo, void> {
+    return this.#journal.transactions();
+  }
+
+  /**
+   * Stores what the objects of a transaction were before it, as a new
+   * transaction, and returns that one's tid. Open sessions learn of it as of
+   * any other commit. An object that the transaction has made stays as it is,
+   * though nothing may refer to it any more. A later change stands in the way,
+   * unless it has been taken back too.
+   *
+   * @throws {UndoError} if a later transaction has changed one of the objects.
+   * @throws {StorageError} if there is no such transaction, a pack has dropped
+   * what was before it, or it has only made new objects.
+   * @throws {ReadonlyError} if the storage is read-only.
+   *
+   * @example
+   * ```ts
+   * import { Connection, FileStorage } from "@dhara/dhara";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const path = Deno.makeTempDirSync() + "/example.dhara";
+   * using storage = new FileStorage(path);
+   * using connection = new Connection(storage);
+   * connection.root["price"] = 10;
+   * connection.commit();
+   * connection.root["price"] = 99;
+   * connection.commit();
+   * storage.undo(connection.tid, { note: "99 was a mistake" });
+   * connection.abort();
+   * assertEquals(connection.root["price"], 10);
+   * ```
+   */
+  undo(tid: Tid, options?: CommitOptions): Tid {
+    return this.#journal.undo(tid, options);
   }
 
   /**

@@ -13,6 +13,7 @@ import { CHUNK, ChunkReader } from "./chunk_reader.ts";
 import {
   BLOCK_HEAD,
   BLOCK_TRAILER,
+  type BlockHead,
   BlockKind,
   encodeSlot,
   ENTRY_HEAD,
@@ -138,7 +139,7 @@ export class Journal {
     try {
       let offset = this.index.get(oid);
       while (offset !== 0) {
-        const entry = this.entry(offset, oid);
+        const entry = this.#entry(offset, oid);
         if (entry.tid <= tid) return entry.record;
         offset = entry.previous;
       }
@@ -150,6 +151,14 @@ export class Journal {
 
   /** Returns the entry at an offset, which must be of this object. */
   entry(offset: number, oid: Oid): Entry {
+    try {
+      return this.#entry(offset, oid);
+    } catch (error) {
+      throw this.#explainLoad(error, oid);
+    }
+  }
+
+  #entry(offset: number, oid: Oid): Entry {
     const { end } = this;
     const number = Math.floor(offset / CHUNK);
     const at = offset - number * CHUNK;
@@ -202,12 +211,17 @@ export class Journal {
   }
 
   /** Appends a transaction: when this returns it is on the disk and visible. */
-  append(records: ReadonlyMap<Oid, Uint8Array>, tid: Tid, next: Oid): void {
+  append(
+    records: ReadonlyMap<Oid, Uint8Array>,
+    tid: Tid,
+    next: Oid,
+    metadata: Uint8Array,
+  ): void {
     this.#checkWritable();
     const entries: NewEntry[] = [];
     for (const [oid, record] of records) entries.push({ oid, tid, record });
     const head = { kind: BlockKind.transaction, tid, next };
-    const written = this.#write(head, entries);
+    const written = this.#write(head, entries, metadata);
     if (this.#sync) {
       try {
         this.#file.sync();
@@ -224,6 +238,10 @@ export class Journal {
       }
     }
     this.#take(written, entries, head);
+    this.#writeIndexIfDue();
+  }
+
+  #writeIndexIfDue(): void {
     if (this.end - this.indexedTo > LEAST_BETWEEN_INDEXES) {
       // Four times the cost: index blocks take a fifth of the file at most,
       // and what must be read when opening stays in proportion to the index.
@@ -237,6 +255,38 @@ export class Journal {
     const head = { kind: BlockKind.copy, tid, next };
     this.#take(this.#write(head, entries), entries, head);
     this.endsWithCopy = true;
+  }
+
+  /**
+   * Appends a transaction that another journal holds, an entry in each step.
+   * Nothing is synced, and until the last step nobody may use the journal.
+   */
+  *replay(
+    { tid, next, count, length }: BlockHead,
+    metadata: Uint8Array,
+    entries: Iterable<NewEntry>,
+  ): Generator<void, void> {
+    this.#checkWritable();
+    this.next = Math.max(this.next, next);
+    const writer = new BlockWriter(this.#file, {
+      kind: BlockKind.transaction,
+      count,
+      offset: this.end,
+      length,
+      tid,
+      next: this.next,
+      metadata: metadata.length,
+    });
+    writer.put(metadata);
+    for (const { oid, tid, record } of entries) {
+      const previous = this.index.prepare(oid);
+      this.index.set(oid, writer.putEntry(record, tid, previous));
+      yield;
+    }
+    this.end = writer.finish();
+    this.tid = tid;
+    this.endsWithCopy = false;
+    this.#writeIndexIfDue();
   }
 
   /**
@@ -313,8 +363,9 @@ export class Journal {
   #write(
     { kind, tid, next }: { kind: number; tid: Tid; next: Oid },
     entries: readonly NewEntry[],
+    metadata: Uint8Array = new Uint8Array(),
   ): { end: number; offsets: number[] } {
-    let length = BLOCK_HEAD + BLOCK_TRAILER;
+    let length = BLOCK_HEAD + metadata.length + BLOCK_TRAILER;
     for (const { record } of entries) length += ENTRY_HEAD + record.length;
     const offsets: number[] = [];
     try {
@@ -325,8 +376,9 @@ export class Journal {
         length,
         tid,
         next,
-        metadata: 0,
+        metadata: metadata.length,
       });
+      writer.put(metadata);
       for (const { oid, tid, record } of entries) {
         const previous = this.index.prepare(oid);
         offsets.push(

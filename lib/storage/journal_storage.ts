@@ -5,6 +5,7 @@
  */
 import {
   DharaError,
+  ObjectNotFoundError,
   ReadonlyError,
   StorageError,
   StorageLockedError,
@@ -13,6 +14,7 @@ import type { Oid } from "../serialize/record.ts";
 import type { Files, OpenFile } from "./_file.ts";
 import { describeHolder } from "./_lock.ts";
 import { type Journal, text } from "./journal.ts";
+import { findMoment, revisionsOf, transactionsOf } from "./journal_history.ts";
 import { JournalPack } from "./journal_pack.ts";
 import {
   type Backend,
@@ -22,8 +24,19 @@ import {
   type Snapshot,
 } from "./local_session.ts";
 import { pack } from "./reachable.ts";
+import { recordsBefore } from "./journal_undo.ts";
+import { encodeMetadata, type Notes } from "./metadata.ts";
 import { openJournal } from "./recovery.ts";
-import type { PackProgress, Session, Storage, Tid } from "./storage.ts";
+import type {
+  CommitOptions,
+  HistoricalStorage,
+  PackProgress,
+  RevisionInfo,
+  Session,
+  SessionOptions,
+  Tid,
+  TransactionInfo,
+} from "./storage.ts";
 
 /** Settings of a {@linkcode FileStorage}. */
 export interface FileStorageOptions {
@@ -48,7 +61,7 @@ export interface FileStorageOptions {
 const ATTEMPTS = 20;
 
 /** A storage in a journal file. */
-export class JournalStorage implements Storage {
+export class JournalStorage implements HistoricalStorage {
   /** The file, as it was given. */
   readonly path: string;
   /** Whether it was opened for reading only. */
@@ -92,9 +105,50 @@ export class JournalStorage implements Storage {
     return this.#journal.end;
   }
 
-  /** Opens a session on the newest snapshot. */
-  session(): Session {
-    return this.#sessions.open();
+  /**
+   * Opens a session on the newest snapshot, or on one of the past.
+   *
+   * @throws {StorageError} if a pack has dropped what was there then.
+   */
+  session(options?: SessionOptions): Session {
+    return this.#sessions.open(options);
+  }
+
+  /** See {@linkcode HistoricalStorage.history}. */
+  *history(oid: Oid): Generator<RevisionInfo, void> {
+    if (!Number.isSafeInteger(oid) || oid < 0 || !this.#journal.holds(oid)) {
+      throw new ObjectNotFoundError(oid);
+    }
+    yield* this.#read((journal) => revisionsOf(journal, oid));
+  }
+
+  /** See {@linkcode HistoricalStorage.transactions}. */
+  *transactions(): Generator<TransactionInfo, void> {
+    yield* this.#read(transactionsOf);
+  }
+
+  /** Goes through something of the journal as it is now, whatever a pack does meanwhile. */
+  *#read<T>(list: (journal: Journal) => Iterable<T>): Generator<T, void> {
+    // The session keeps the file open, and is closed with the storage.
+    using _session = this.#sessions.open();
+    for (const item of list(this.#journal)) {
+      yield item;
+      this.#sessions.checkOpen();
+    }
+  }
+
+  /** See {@linkcode HistoricalStorage.undo}. */
+  undo(tid: Tid, options: CommitOptions = {}): Tid {
+    this.#sessions.checkOpen();
+    if (this.readonly) {
+      throw new ReadonlyError(
+        `Cannot undo a transaction of ${this.path}: it was opened for reading only`,
+      );
+    }
+    const records = recordsBefore(this.#journal, tid);
+    using session = this.#sessions.open();
+    session.commit(records, options);
+    return session.tid;
   }
 
   /**
@@ -163,14 +217,20 @@ export class JournalStorage implements Storage {
       name: this.path,
       readonly: this.readonly,
       snapshot: () => new JournalSnapshot(this.#journal),
+      snapshotAt: (moment) =>
+        new JournalSnapshot(
+          this.#journal,
+          findMoment(this.#journal, moment).tid,
+        ),
       holds: (oid) => this.#journal.holds(oid),
-      append: (records, next) => this.#append(records, next),
+      append: (records, next, _own, notes) =>
+        this.#append(records, next, notes),
     };
   }
 
-  #append(records: Records, next: Oid): Tid {
+  #append(records: Records, next: Oid, notes: Notes): Tid {
     const tid = nextTid(this.#journal.tid);
-    this.#journal.append(records, tid, next);
+    this.#journal.append(records, tid, next, encodeMetadata(notes));
     if (this.#pack !== undefined) {
       for (const oid of records.keys()) this.#pack.changed.add(oid);
     }
@@ -202,9 +262,9 @@ class JournalSnapshot implements Snapshot {
   readonly tid: Tid;
   readonly #journal: Journal;
 
-  constructor(journal: Journal) {
+  constructor(journal: Journal, tid = journal.tid) {
     this.#journal = journal;
-    this.tid = journal.tid;
+    this.tid = tid;
     journal.retain();
   }
 

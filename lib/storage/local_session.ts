@@ -16,8 +16,16 @@ import {
   recordReferences,
   ROOT_OID,
 } from "../serialize/record.ts";
+import { isEmpty, type Notes, notesOf } from "./metadata.ts";
+import { describeTid, tidOf } from "./moment.ts";
 import { OidSet } from "./oid_set.ts";
-import type { CommitResult, Session, Tid } from "./storage.ts";
+import type {
+  CommitOptions,
+  CommitResult,
+  Session,
+  SessionOptions,
+  Tid,
+} from "./storage.ts";
 
 /** One moment of a storage, which it must be able to read until it is released. */
 export interface Snapshot {
@@ -40,6 +48,11 @@ export interface Backend {
   readonly readonly: boolean;
   /** Returns the newest moment. */
   snapshot(): Snapshot;
+  /**
+   * Returns the newest transaction that is not after a moment. A storage that
+   * keeps no history lacks it; it takes no notes either.
+   */
+  snapshotAt?(moment: Tid): Snapshot;
   /** Whether there is an object of this number now. */
   holds(oid: Oid): boolean;
   /**
@@ -47,7 +60,7 @@ export interface Backend {
    * first number that is free after them. `own` is the snapshot of the session
    * that commits, which it will release next.
    */
-  append(records: Records, next: Oid, own: Snapshot): Tid;
+  append(records: Records, next: Oid, own: Snapshot, notes: Notes): Tid;
 }
 
 /** How many numbers are given out at once at most: an answer must fit in memory. */
@@ -90,12 +103,26 @@ export class Sessions {
     return this.#next;
   }
 
-  /** Opens one. */
-  open(): LocalSession {
+  /** Opens one, on the newest snapshot or, read-only, on one of the past. */
+  open({ at }: SessionOptions = {}): LocalSession {
     this.checkOpen();
-    const session = new LocalSession(this, this.#backend);
+    const session = new LocalSession(
+      this,
+      this.#backend,
+      at === undefined ? undefined : this.#snapshotAt(tidOf(at)),
+    );
     this.#open.add(session);
     return session;
+  }
+
+  #snapshotAt(moment: Tid): Snapshot {
+    const backend = this.#backend;
+    if (backend.snapshotAt === undefined) {
+      throw new StorageError(
+        `Cannot go back in time: ${backend.name} keeps no history`,
+      );
+    }
+    return backend.snapshotAt(moment);
   }
 
   /** Throws a {@linkcode StorageClosedError} if the storage was closed. */
@@ -140,7 +167,12 @@ export class Sessions {
   }
 
   /** Stores what a session commits, and tells all others. */
-  commit(session: LocalSession, own: Snapshot, records: Records): Tid {
+  commit(
+    session: LocalSession,
+    own: Snapshot,
+    records: Records,
+    notes: Notes,
+  ): Tid {
     let next = this.#next;
     for (const oid of records.keys()) {
       if (oid >= next) next = oid + 1;
@@ -153,7 +185,7 @@ export class Sessions {
       );
     }
     if (session.remembersRemoved) this.#checkReferences(records);
-    const tid = this.#backend.append(records, next, own);
+    const tid = this.#backend.append(records, next, own, notes);
     this.#next = next;
     if (records.has(ROOT_OID)) this.#rootIsFree = false;
     for (const other of this.#open) {
@@ -196,6 +228,7 @@ export class Sessions {
 export class LocalSession implements Session {
   readonly #sessions: Sessions;
   readonly #backend: Backend;
+  readonly #fixed: boolean;
   #snapshot: Snapshot;
   #invalid = new Set<Oid>();
   // Long lists that all sessions share.
@@ -204,11 +237,12 @@ export class LocalSession implements Session {
   /** Whether a pack removed objects since it was opened. */
   remembersRemoved = false;
 
-  /** Opens a session; see `Sessions.open()`. */
-  constructor(sessions: Sessions, backend: Backend) {
+  /** Opens a session, which stays at `fixed` if that is given; see `Sessions.open()`. */
+  constructor(sessions: Sessions, backend: Backend, fixed?: Snapshot) {
     this.#sessions = sessions;
     this.#backend = backend;
-    this.#snapshot = backend.snapshot();
+    this.#fixed = fixed !== undefined;
+    this.#snapshot = fixed ?? backend.snapshot();
   }
 
   /** The snapshot that the session reads. */
@@ -219,6 +253,7 @@ export class LocalSession implements Session {
   /** See {@linkcode Session.allocate}. */
   allocate(count: number): Oid[] {
     this.#checkOpen();
+    if (this.#fixed) throw this.#refusal("make new objects in");
     return this.#sessions.allocate(count);
   }
 
@@ -241,6 +276,7 @@ export class LocalSession implements Session {
   /** See {@linkcode Session.sync}. */
   sync(): Oid[] {
     this.#checkOpen();
+    if (this.#fixed) return [];
     const invalid = this.#takeInvalid();
     this.#move();
     this.#invalid = new Set();
@@ -249,12 +285,22 @@ export class LocalSession implements Session {
   }
 
   /** See {@linkcode Session.commit}. */
-  commit(records: Iterable<readonly [Oid, Uint8Array]>): CommitResult {
+  commit(
+    records: Iterable<readonly [Oid, Uint8Array]>,
+    options?: CommitOptions,
+  ): CommitResult {
     this.#checkOpen();
+    const notes = notesOf(options);
+    if (!isEmpty(notes) && this.#backend.snapshotAt === undefined) {
+      throw new StorageError(
+        `Cannot commit with a note or a user: ${this.#backend.name} keeps no history`,
+      );
+    }
     const checked = checkRecords(records);
     // Taking the records may have run code of the caller.
     this.#checkOpen();
     if (checked.size === 0) return { tid: this.tid };
+    if (this.#fixed) throw this.#refusal("commit to");
     if (this.#backend.readonly) {
       throw new ReadonlyError(
         `Cannot commit to ${this.#backend.name}: it was opened for reading only`,
@@ -263,19 +309,20 @@ export class LocalSession implements Session {
     if (this.#invalid.size > 0 || this.#alsoInvalid.length > 0) {
       return { invalid: this.#takeInvalid() };
     }
-    const tid = this.#sessions.commit(this, this.#snapshot, checked);
+    const tid = this.#sessions.commit(this, this.#snapshot, checked, notes);
     this.#move();
     return { tid };
   }
 
   /** Notes that others have changed objects. */
   invalidate(oids: Iterable<Oid>): void {
+    if (this.#fixed) return;
     for (const oid of oids) this.#invalid.add(oid);
   }
 
   /** Notes that a pack has removed objects. The list is shared. */
   noteRemoved(oids: readonly Oid[]): void {
-    if (oids.length === 0) return;
+    if (oids.length === 0 || this.#fixed) return;
     this.#alsoInvalid.push(oids);
     this.remembersRemoved = true;
   }
@@ -291,6 +338,14 @@ export class LocalSession implements Session {
   /** Ends the session, as `close()` does. */
   [Symbol.dispose](): void {
     this.close();
+  }
+
+  #refusal(what: string): ReadonlyError {
+    return new ReadonlyError(
+      `Cannot ${what} ${this.#backend.name} as of ${
+        describeTid(this.tid)
+      }: the past cannot be changed`,
+    );
   }
 
   #move(): void {

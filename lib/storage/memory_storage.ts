@@ -13,7 +13,14 @@ import {
   type Snapshot,
 } from "./local_session.ts";
 import { pack, type PackWork } from "./reachable.ts";
-import type { PackProgress, Session, Storage, Tid } from "./storage.ts";
+import type {
+  PackOptions,
+  PackProgress,
+  Session,
+  SessionOptions,
+  Storage,
+  Tid,
+} from "./storage.ts";
 
 interface Revision {
   readonly tid: Tid;
@@ -70,18 +77,28 @@ export class MemoryStorage implements Storage {
     return this.#newest.size + this.#kept.length;
   }
 
-  /** Opens a session on the newest snapshot. */
-  session(): Session {
-    return this.#sessions.open();
+  /**
+   * Opens a session on the newest snapshot.
+   *
+   * @throws {StorageError} if it is asked for another one: there is no history.
+   */
+  session(options?: SessionOptions): Session {
+    return this.#sessions.open(options);
   }
 
   /**
    * Drops what cannot be reached from the root. See {@linkcode Storage.pack}.
    *
-   * @throws {StorageError} if another pack is under way.
+   * @throws {StorageError} if another pack is under way, or if it is told to
+   * keep something: there is no history and no file.
    */
-  *pack(): Generator<PackProgress, void> {
+  *pack(options: PackOptions = {}): Generator<PackProgress, void> {
     this.#sessions.checkOpen();
+    if (options.keep !== undefined || options.prepack) {
+      throw new StorageError(
+        "Cannot keep anything when packing the storage: it has neither a history nor a file",
+      );
+    }
     if (this.#packing !== undefined) {
       throw new StorageError(
         "Cannot pack the storage: another pack is under way",

@@ -31,16 +31,83 @@ export interface PackProgress {
   readonly bytes: number;
 }
 
+/** What to remember of a transaction beside its records. */
+export interface CommitOptions {
+  /** What it was for: any text of up to 65,536 UTF-16 units. */
+  readonly note?: string;
+  /** Who made it: any text of up to 65,536 UTF-16 units. */
+  readonly user?: string;
+}
+
+/** Which moment a session reads. */
+export interface SessionOptions {
+  /**
+   * The moment, instead of now: the session reads the newest transaction that
+   * is not after it, stays there, and is read-only. A `Date` is the end of its
+   * millisecond, so the `time` of a transaction is a moment at which it is there.
+   */
+  readonly at?: Tid | Date;
+}
+
+/** What a pack keeps. */
+export interface PackOptions {
+  /**
+   * From which moment on the history is kept: a time before now (`"7d"`,
+   * `"12h"`, `"30m"`, `"90s"`), a `Date`, or a tid. Every moment since then can
+   * still be read completely. Without it no history is kept.
+   */
+  readonly keep?: string | Date | Tid;
+  /** Whether to keep the old file, as `PATH.prepack`, in place of an older one. */
+  readonly prepack?: boolean;
+}
+
+/** One revision of an object. */
+export interface RevisionInfo {
+  /** The transaction that made it. */
+  readonly tid: Tid;
+  /** When that was. */
+  readonly time: Date;
+  /** The length of its record. */
+  readonly bytes: number;
+  /** The note of that transaction, if it had one that is still known. */
+  readonly note?: string;
+  /** The user of that transaction, if it had one that is still known. */
+  readonly user?: string;
+}
+
+/** One transaction. */
+export interface TransactionInfo {
+  /** Its number. */
+  readonly tid: Tid;
+  /** When it was committed. */
+  readonly time: Date;
+  /** How many records it has. */
+  readonly records: number;
+  /** How many bytes it takes in the storage. */
+  readonly bytes: number;
+  /** What it was for, if that was said. */
+  readonly note?: string;
+  /** Who made it, if that was said. */
+  readonly user?: string;
+}
+
 /** Where committed records live. Shared: any number of sessions may be open on it. */
 export interface Storage extends Disposable {
-  /** Opens a session on the newest snapshot. */
-  session(): Session;
   /**
-   * Drops what cannot be reached from the root, and old revisions. It does its
-   * work in steps, one for each step of the iteration, and nothing unless it
-   * is iterated to the end; commits and loads may happen between steps.
+   * Opens a session on the newest snapshot, or on one of the past.
+   *
+   * @throws {StorageError} if the storage cannot read that moment.
    */
-  pack(): Iterable<PackProgress>;
+  session(options?: SessionOptions): Session;
+  /**
+   * Drops what cannot be reached from the root, and old revisions, except for
+   * what it is told to keep. It does its work in steps, one for each step of
+   * the iteration, and nothing unless it is iterated to the end; commits and
+   * loads may happen between steps.
+   *
+   * @throws {StorageError} if the storage cannot keep what it is told to.
+   */
+  pack(options?: PackOptions): Iterable<PackProgress>;
   /** Closes the storage and every session on it. Closing twice is fine. */
   close(): void;
 }
@@ -72,9 +139,50 @@ export interface Session extends Disposable {
    * since the snapshot: which of it matters is for the caller to know. Without
    * records it stores nothing and answers the session's own `tid`.
    *
-   * @throws {ReadonlyError} if the storage is read-only.
+   * @throws {ReadonlyError} if the storage, or the session, is read-only.
+   * @throws {StorageError} if there is a note or a user, and the storage cannot keep them.
    */
-  commit(records: Iterable<readonly [Oid, Uint8Array]>): CommitResult;
+  commit(
+    records: Iterable<readonly [Oid, Uint8Array]>,
+    options?: CommitOptions,
+  ): CommitResult;
   /** Ends the session. Closing twice is fine. */
   close(): void;
+}
+
+/** A storage that keeps old revisions, and what is known of its transactions. */
+export interface HistoricalStorage extends Storage {
+  /**
+   * Goes through the revisions of an object that are still there, the newest first.
+   *
+   * @throws {ObjectNotFoundError} if there is no such object.
+   */
+  history(oid: Oid): Iterable<RevisionInfo>;
+  /** Goes through the transactions that are still there, the newest first. */
+  transactions(): Iterable<TransactionInfo>;
+  /**
+   * Stores what the objects of a transaction were before it, as a new
+   * transaction, and returns that one's tid. Objects that the transaction
+   * made have no earlier state: they stay as they are.
+   *
+   * @throws {UndoError} if a later transaction has changed one of the objects.
+   * @throws {StorageError} if there is no such transaction, or none any more.
+   */
+  undo(tid: Tid, options?: CommitOptions): Tid;
+}
+
+/**
+ * Whether a storage keeps a history that can be looked at.
+ *
+ * @example
+ * ```ts
+ * import { isHistorical, MemoryStorage } from "@dhara/dhara";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(isHistorical(new MemoryStorage()), false);
+ * ```
+ */
+export function isHistorical(storage: Storage): storage is HistoricalStorage {
+  const { history, transactions, undo } = storage as Partial<HistoricalStorage>;
+  return [history, transactions, undo].every((f) => typeof f === "function");
 }
