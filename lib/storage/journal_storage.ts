@@ -22,7 +22,7 @@ import {
   type Snapshot,
 } from "./local_session.ts";
 import { pack } from "./reachable.ts";
-import { openJournal } from "./recovery.ts";
+import { openJournal, type Repair } from "./recovery.ts";
 import type { PackProgress, Session, Storage, Tid } from "./storage.ts";
 
 /** Settings of a {@linkcode FileStorage}. */
@@ -53,6 +53,8 @@ export class JournalStorage implements Storage {
   readonly path: string;
   /** Whether it was opened for reading only. */
   readonly readonly: boolean;
+  /** What opening it with `repair` has changed in the file. */
+  readonly repairs: readonly Repair[];
   readonly #files: Files;
   readonly #realPath: string;
   #journal: Journal;
@@ -80,6 +82,7 @@ export class JournalStorage implements Storage {
         repair,
         sync,
       });
+      this.repairs = this.#journal.repairs;
       this.#sessions = new Sessions(this.#backend(), this.#journal.next);
     } catch (error) {
       file.close();
