@@ -71,8 +71,15 @@ export { MemoryStorage } from "./lib/storage/memory_storage.ts";
 export {
   FileStorage,
   type FileStorageOptions,
+  type Repair,
 } from "./lib/storage/file_storage.ts";
 export {
   ClientStorage,
   type ClientStorageOptions,
 } from "./lib/storage/client_storage.ts";
+export {
+  verify,
+  type VerifyOptions,
+  type VerifyProgress,
+  type VerifyReport,
+} from "./lib/storage/verify.ts";

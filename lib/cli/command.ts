@@ -23,6 +23,8 @@ export interface Command {
   readonly details?: string;
   /** Its options, beside `--help`. */
   readonly options: readonly Option[];
+  /** What its other arguments are, by the names under which `run` finds them. */
+  readonly arguments?: readonly string[];
   /** Does the work; answers the process' exit code. */
   run(values: Values): Promise<number>;
 }
@@ -93,7 +95,7 @@ async function dispatch(
   }
   const name = `${path} ${first}`;
   if ("commands" in found) return await dispatch(found, rest, name);
-  const values = parseOptions(name, found.options, rest);
+  const values = parseOptions(name, found.options, rest, found.arguments);
   if (values.has("help")) {
     console.log(commandHelp(found, name));
     return 0;
@@ -128,10 +130,12 @@ function commandHelp(command: Command, path: string): string {
       : `--${option.name}`;
     return [option.value ? `${names} ${option.value}` : names, option.help];
   }) as [string, string][];
+  const args = (command.arguments ?? [])
+    .map((name) => ` ${name.toUpperCase()}`).join("");
   const details = command.details ? `\n${command.details}\n` : "";
   return `${command.summary}
 
-Usage: ${path} [OPTIONS]
+Usage: ${path} [OPTIONS]${args}
 ${details}
 Options:
 ${table(rows)}`;

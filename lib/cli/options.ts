@@ -56,12 +56,14 @@ export class Values {
  * Reads the arguments of a command.
  *
  * @param command The command as typed, such as `dhara db start`, for messages.
+ * @param names The names under which arguments that are no options are kept.
  * @throws {UsageError} for anything that is not one of `options` with a value that fits.
  */
 export function parseOptions(
   command: string,
   options: readonly Option[],
   args: readonly string[],
+  names: readonly string[] = [],
 ): Values {
   const all = [...options, HELP_OPTION];
   const fail = (message: string): never => {
@@ -78,7 +80,9 @@ export function parseOptions(
       return fail(`Unknown option ${arg.replace(/=.*$/s, "")}`);
     },
   }) as Record<string, unknown> & { _: unknown[] };
-  if (parsed._.length > 0) fail(`Unexpected argument ${parsed._[0]}`);
+  if (parsed._.length > names.length) {
+    fail(`Unexpected argument ${parsed._[names.length]}`);
+  }
 
   const values = new Map<string, string | number | true>();
   for (const option of all) {
@@ -89,6 +93,13 @@ export function parseOptions(
     else if (value === "") fail(`Option --${option.name} needs a value`);
     else values.set(option.name, readValue(option, String(value)));
   }
+  parsed._.forEach((value, i) => {
+    const name = names[i]!;
+    if (values.has(name)) {
+      fail(`Unexpected argument ${value}: there is --${name} already`);
+    }
+    values.set(name, String(value));
+  });
   return new Values(values);
 }
 

@@ -5,6 +5,7 @@
  */
 import { disk } from "./_file.ts";
 import { type FileStorageOptions, JournalStorage } from "./journal_storage.ts";
+import type { Repair } from "./recovery.ts";
 import type { Oid } from "../serialize/record.ts";
 import type {
   CommitOptions,
@@ -18,6 +19,7 @@ import type {
 } from "./storage.ts";
 
 export type { FileStorageOptions } from "./journal_storage.ts";
+export type { Repair } from "./recovery.ts";
 
 /**
  * A storage in a file, a journal that is only appended to. Its index is read
@@ -67,6 +69,11 @@ export class FileStorage implements HistoricalStorage {
   /** Whether it was opened for reading only. */
   get readonly(): boolean {
     return this.#journal.readonly;
+  }
+
+  /** What opening it with `repair` has changed in the file; empty if nothing was wrong. */
+  get repairs(): readonly Repair[] {
+    return this.#journal.repairs;
   }
 
   /** How many bytes the file has. */

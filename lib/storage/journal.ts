@@ -24,6 +24,7 @@ import {
   viewOf,
 } from "./journal_format.ts";
 import { DamagedPage, JournalIndex } from "./journal_index.ts";
+import type { Repair } from "./recovery.ts";
 import type { Tid } from "./storage.ts";
 
 /** One revision of one object. */
@@ -68,6 +69,8 @@ export class Journal {
   indexedTo = HEADER_SIZE;
   /** Whether what was copied last still lacks the block that makes it valid. */
   endsWithCopy = false;
+  /** What opening it with `repair` has changed. */
+  repairs: readonly Repair[] = [];
   readonly #file: OpenFile;
   readonly #sync: boolean;
   #lastSlot = 1;

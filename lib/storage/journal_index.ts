@@ -22,16 +22,17 @@ import type { Oid } from "../serialize/record.ts";
 import type { Tid } from "./storage.ts";
 
 /** How many objects share a page. */
-const PAGE_ENTRIES = 1024;
+export const PAGE_ENTRIES = 1024;
 const PAGE_BYTES = PAGE_ENTRIES * 8;
 /** A page in the file: its checksum, its number, its entries. */
-const PAGE_SIZE = 12 + PAGE_BYTES;
+export const PAGE_SIZE = 12 + PAGE_BYTES;
 /** How many pages that are as in the file are kept in memory: 8 MiB. */
 const MOST_PAGES = 1024;
 
 /** What is before the directory: the previous index block's offset, how many pages there are. */
-const DIRECTORY_HEAD = 12;
-const DIRECTORY_ENTRY = 16;
+export const DIRECTORY_HEAD = 12;
+/** A page's number and its offset. */
+export const DIRECTORY_ENTRY = 16;
 
 /** A page of the index is damaged. The caller knows how to say so. */
 export class DamagedPage extends Error {
@@ -242,11 +243,13 @@ export function readIndexBlock(
   return { tid: head.tid, next: head.next, end, directory };
 }
 
-function directoryEnd(pages: number): number {
+/** Returns how long an index block is up to the end of its directory. */
+export function directoryEnd(pages: number): number {
   return BLOCK_HEAD + DIRECTORY_HEAD + pages * DIRECTORY_ENTRY + 4;
 }
 
-function blockSize(pages: number, written: number): number {
+/** Returns how long an index block is with so many pages in its directory, and so many that it holds. */
+export function blockSize(pages: number, written: number): number {
   return directoryEnd(pages) + written * PAGE_SIZE + BLOCK_TRAILER;
 }
 

@@ -26,7 +26,7 @@ import {
 import { pack } from "./reachable.ts";
 import { recordsBefore } from "./journal_undo.ts";
 import { encodeMetadata, type Notes } from "./metadata.ts";
-import { openJournal } from "./recovery.ts";
+import { openJournal, type Repair } from "./recovery.ts";
 import type {
   CommitOptions,
   HistoricalStorage,
@@ -66,6 +66,8 @@ export class JournalStorage implements HistoricalStorage {
   readonly path: string;
   /** Whether it was opened for reading only. */
   readonly readonly: boolean;
+  /** What opening it with `repair` has changed in the file. */
+  readonly repairs: readonly Repair[];
   readonly #files: Files;
   readonly #realPath: string;
   #journal: Journal;
@@ -93,6 +95,7 @@ export class JournalStorage implements HistoricalStorage {
         repair,
         sync,
       });
+      this.repairs = this.#journal.repairs;
       this.#sessions = new Sessions(this.#backend(), this.#journal.next);
     } catch (error) {
       file.close();

@@ -41,6 +41,22 @@ export interface OpenOptions {
   readonly sync: boolean;
 }
 
+/** What opening a file with `repair` has changed in it. */
+export interface Repair {
+  /**
+   * What was done: damage and what followed was cut off (`cut`), a transaction
+   * that was never confirmed was cut off (`unfinished`), the index or the
+   * header was written anew.
+   */
+  readonly kind: "cut" | "unfinished" | "index" | "header";
+  /** Where, in bytes from the beginning of the file. */
+  readonly offset: number;
+  /** How many bytes were cut off, 0 if none were. */
+  readonly bytes: number;
+  /** The file that holds what was cut off. */
+  readonly saved?: string;
+}
+
 /** How much is read at once where it is not kept. */
 const PIECE = 1024 * 1024;
 
@@ -63,7 +79,7 @@ export function openJournal(
     return new Journal(file, name, header, options);
   }
   checkMagic(start, name);
-  const header = readHeader(file, start, name, options);
+  const header = readHeader(start, name, options);
   const recovery = new Recovery(files, file, path, name, header, options);
   return recovery.run(start, size);
 }
@@ -88,7 +104,6 @@ export function createJournal(
 }
 
 function readHeader(
-  file: OpenFile,
   start: Uint8Array,
   name: string,
   options: OpenOptions,
@@ -103,8 +118,8 @@ function readHeader(
     0,
     "the header's checksum is wrong; --repair (or repair: true) makes a new one",
   );
+  // Once the rest is good, the repair writes the header.
   if (!options.repair) throw error;
-  writeFully(file, encodeHeader(header).subarray(0, SLOTS[0]), 0);
   return header;
 }
 
@@ -117,6 +132,9 @@ function damaged(name: string, offset: number, why: string): DamagedFileError {
 
 class Recovery {
   #journal: Journal;
+  /** The newest index block that a slot leads to, if it is damaged. */
+  #badIndex: number | undefined;
+  readonly #repairs: Repair[] = [];
 
   constructor(
     private readonly files: Files,
@@ -133,7 +151,7 @@ class Recovery {
     try {
       this.#useIndex(start, size);
       this.#readOn(size);
-      if (this.options.repair) this.#journal.index.check();
+      if (this.options.repair) this.#checkIndex();
     } catch (error) {
       if (!(error instanceof DamagedPage)) throw error;
       if (!this.options.repair) {
@@ -147,7 +165,43 @@ class Recovery {
       this.#readOn(this.file.size());
       this.#writeIndex();
     }
+    if (this.options.repair) this.#repairHeader();
+    this.#journal.repairs = this.#repairs;
     return this.#journal;
+  }
+
+  /** Makes sure that whoever opens the file finds a good index. */
+  #checkIndex(): void {
+    const journal = this.#journal;
+    if (this.#badIndex !== undefined) throw new DamagedPage(this.#badIndex);
+    journal.index.check();
+    const offset = journal.indexOffset;
+    if (offset === 0) return;
+    const bytes = journal.reader.bytes(offset, BLOCK_HEAD, journal.end);
+    const head = decodeBlockHead(this.#bytes(bytes), offset);
+    if (head === undefined || !this.#hasGoodChecksum(head, journal.end)) {
+      throw new DamagedPage(offset);
+    }
+  }
+
+  /** Writes the header anew, without slots that lead nowhere, if it is not as it should be. */
+  #repairHeader(): void {
+    const journal = this.#journal;
+    const start = new Uint8Array(HEADER_SIZE);
+    readFully(this.file, start, 0);
+    const right = encodeHeader(this.header);
+    for (const at of SLOTS) {
+      const bytes = start.subarray(at, at + SLOT_SIZE);
+      const slot = decodeSlot(bytes);
+      if (slot === undefined) continue;
+      const block = readIndexBlock(journal.reader, slot.offset, journal.end);
+      if (block?.tid === slot.tid) right.set(bytes, at);
+    }
+    const offset = right.findIndex((byte, i) => byte !== start[i]);
+    if (offset < 0) return;
+    writeFully(this.file, right, 0);
+    this.file.sync();
+    this.#repairs.push({ kind: "header", offset, bytes: 0 });
   }
 
   #blank(): Journal {
@@ -164,7 +218,10 @@ class Recovery {
     slots.sort((a, b) => b.offset - a.offset);
     for (const { number, offset } of slots) {
       const block = readIndexBlock(journal.reader, offset, size);
-      if (block === undefined) continue;
+      if (block === undefined) {
+        if (offset > 0 && offset < size) this.#badIndex ??= offset;
+        continue;
+      }
       this.#takeIndex(offset, block);
       journal.lastSlot = number;
       return;
@@ -198,10 +255,20 @@ class Recovery {
           } and cuts it off`,
         );
       }
-      if (error.offset < size) this.#saveTail(error.offset, size);
+      const { offset } = error;
+      if (offset < size) {
+        const saved = this.#saveTail(offset, size);
+        const bytes = size - offset;
+        this.#repairs.push({ kind: "cut", offset, bytes, saved });
+      }
       repaired = true;
     }
     if (journal.end < size && !this.options.readonly) {
+      if (!repaired && this.options.repair) {
+        const offset = journal.end;
+        const bytes = size - offset;
+        this.#repairs.push({ kind: "unfinished", offset, bytes });
+      }
       this.file.truncate(journal.end);
       this.file.sync();
       journal.reader = new ChunkReader(this.file);
@@ -313,13 +380,17 @@ class Recovery {
   }
 
   #writeIndex(): void {
-    if (this.#journal.writeIndex()) return;
+    const offset = this.#journal.end;
+    if (this.#journal.writeIndex()) {
+      this.#repairs.push({ kind: "index", offset, bytes: 0 });
+      return;
+    }
     throw new StorageError(
       `Cannot repair ${this.name}: the index cannot be written; make room on the disk and try again`,
     );
   }
 
-  #saveTail(from: number, to: number): void {
+  #saveTail(from: number, to: number): string {
     for (let attempt = 0;; attempt++) {
       const path = tailPath(this.name, from, attempt);
       if (this.files.identity(path) !== undefined) continue;
@@ -336,7 +407,7 @@ class Recovery {
       } finally {
         tail.close();
       }
-      return;
+      return path;
     }
   }
 
