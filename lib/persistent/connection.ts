@@ -268,6 +268,8 @@ export class Connection<Root extends object = DefaultRoot>
    * @throws {ForgottenChangeError} if that was asked for, see {@linkcode ConnectionOptions}.
    * @throws {StorageError} if the storage cannot store it, or keeps no notes.
    * @throws {ReadonlyError} if nothing can be changed.
+   * @throws {ServerUnavailableError} if a server went away; then, alone of all,
+   * the changes may have been stored.
    */
   commit(options: CommitOptions = {}): void {
     this.#checkOpen("commit()");

@@ -7,6 +7,7 @@ import {
   ObjectNotFoundError,
   ProtocolError,
   ReadConflictError,
+  ServerUnavailableError,
 } from "../errors.ts";
 import { type Oid, readOid, recordOid } from "../serialize/record.ts";
 import type { BlockingSocket } from "./blocking_socket.ts";
@@ -90,19 +91,36 @@ export class Client1 {
     this.#socket.flush();
   }
 
-  /** Ends a commit that was begun; returns false on a conflict. */
+  /**
+   * Ends a commit that was begun; returns false on a conflict.
+   *
+   * @throws {ServerUnavailableError} if no answer came: the server has refused
+   * the commit, or it is gone, before or after it stored it.
+   */
   finishCommit(records: Records): boolean {
-    const socket = this.#socket;
-    socket.writeUint32(transactionLength(records));
-    for (const [oid, record] of records) {
-      socket.writeUint32(8 + record.length);
-      socket.writeOid(oid);
-      socket.write(record);
-    }
-    const status = socket.read(1)[0];
+    const status = this.#sendCommit(records);
     if (status === Status.okay) return true;
     if (status === Status.invalid) return false;
     throw this.#nonsense(`it answered a commit with byte ${status}`);
+  }
+
+  #sendCommit(records: Records): number | undefined {
+    const socket = this.#socket;
+    try {
+      socket.writeUint32(transactionLength(records));
+      for (const [oid, record] of records) {
+        socket.writeUint32(8 + record.length);
+        socket.writeOid(oid);
+        socket.write(record);
+      }
+      return socket.read(1)[0];
+    } catch (cause) {
+      if (!(cause instanceof ServerUnavailableError)) throw cause;
+      throw new ServerUnavailableError(
+        `${cause.message}; it may have refused the commit (its log tells why) or stored it`,
+        { cause },
+      );
+    }
   }
 
   /** `P`: begins to pack. */
