@@ -550,3 +550,33 @@ test("FileStorage with objects in many pages of the index", (path) => {
     assertEquals(textOf(session, oid), text);
   }
 });
+
+Deno.test("FileStorage gives its lock back though another thread is starting a process", async () => {
+  const directory = Deno.makeTempDirSync();
+  const worker = new Worker(
+    "data:text/javascript," + encodeURIComponent(`
+      const room = new Uint8Array(1e8).fill(1); // makes starting a process slow
+      for (let i = 0; i < 100; i++) {
+        await new Deno.Command(Deno.execPath(), { args: ["--version"] }).output();
+      }
+      postMessage(room.length);
+    `),
+    { type: "module" },
+  );
+  try {
+    let done = false;
+    const ended = new Promise<void>((resolve) => {
+      worker.onmessage = () => resolve(void (done = true));
+    });
+    while (!done) {
+      for (let i = 0; i < 20; i++) {
+        new FileStorage(`${directory}/x.dhara`).close();
+      }
+      await new Promise((resolve) => setTimeout(resolve));
+    }
+    await ended;
+  } finally {
+    worker.terminate();
+    Deno.removeSync(directory, { recursive: true });
+  }
+});

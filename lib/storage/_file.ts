@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { lockExclusively, noteUnlocked } from "./_lock.ts";
+import { lockExclusively, unlock } from "./_lock.ts";
 
 /** One open file. */
 export interface OpenFile {
@@ -84,7 +84,7 @@ class DiskFile implements OpenFile {
   }
 
   close(): void {
-    if (this.#locked) noteUnlocked(this.identity);
+    if (this.#locked) unlock(this.#file, this.identity);
     this.#file.close();
   }
 }

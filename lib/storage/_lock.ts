@@ -27,9 +27,13 @@ export function lockExclusively(file: Deno.FsFile, identity: string): boolean {
   return true;
 }
 
-/** Notes that a file is about to be closed, which gives its lock back. */
-export function noteUnlocked(identity: string): void {
+/**
+ * Gives the lock back. Closing the file is not enough: a process that another
+ * thread is just starting has a copy of it, and of the lock, until it runs.
+ */
+export function unlock(file: Deno.FsFile, identity: string): void {
   held.delete(identity);
+  file.unlockSync();
 }
 
 /**
