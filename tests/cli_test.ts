@@ -99,7 +99,10 @@ Deno.test("dhara says in one line what is wrong with the arguments", async () =>
         "db client --cache-size 0",
         "Cannot take --cache-size 0: it must be a whole number, 1 or more",
       ],
-      ["db start --cache-size 1", "Unknown option --cache-size; see"],
+      [
+        "db start --cache-size 0",
+        "Cannot take --cache-size 0: it must be a whole number, 1 or more",
+      ],
       ["db start --address a --port 1", "Cannot use --address with --host"],
       ["db client --file a --port 1", "Cannot use --file with --host"],
       ["db pack --file a --address b", "Cannot use --file with --host"],

@@ -62,6 +62,12 @@ const READONLY: Option = {
   name: "readonly",
   help: "Refuse all changes",
 };
+const CACHE_SIZE: Option = {
+  name: "cache-size",
+  value: "N",
+  range: [1, Number.MAX_SAFE_INTEGER],
+  help: "How many objects to keep in memory (100000)",
+};
 const COUNT = [0, Number.MAX_SAFE_INTEGER] as const;
 const GCBYTES = 100_000_000;
 
@@ -84,6 +90,11 @@ function start({ version }: Program): Command {
       FILE,
       ...SERVER,
       READONLY,
+      {
+        ...CACHE_SIZE,
+        help:
+          "Taken as by the client; a server keeps no objects, so it has no effect",
+      },
       {
         name: "gcbytes",
         value: "N",
@@ -193,12 +204,7 @@ function client(program: Program): Command {
       FILE,
       ...SERVER,
       READONLY,
-      {
-        name: "cache-size",
-        value: "N",
-        range: [1, Number.MAX_SAFE_INTEGER],
-        help: "How many objects to keep in memory (100000)",
-      },
+      CACHE_SIZE,
       {
         name: "eval",
         short: "e",
