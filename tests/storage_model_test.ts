@@ -38,10 +38,10 @@ interface Version {
   readonly by: "commit" | "pack";
 }
 
-/** What can be reached from the root. */
-function reachable({ objects }: Version): Set<Oid> {
+/** What can be reached from the root, and from others. */
+function reachable({ objects }: Version, others: Iterable<Oid> = []): Set<Oid> {
   const found = new Set<Oid>();
-  const waiting = [0];
+  const waiting = [0, ...others];
   for (let oid = waiting.pop(); oid !== undefined; oid = waiting.pop()) {
     if (found.has(oid) || !objects.has(oid)) continue;
     found.add(oid);
@@ -373,7 +373,8 @@ class Trial {
 
   /**
    * What a pack removes while others commit is up to it, within bounds: nothing
-   * that can be reached, and all that nobody could have reached since it began.
+   * that can be reached, and all that could be reached neither from the root
+   * nor from what was committed since it began.
    */
   #notePacked(done: boolean): void {
     const { tid, objects } = this.#newest;
@@ -392,8 +393,10 @@ class Trial {
     if (done) {
       const since = this.#versions.slice(this.#packedFrom);
       const kept = new Set(since.flatMap((version, i) => [
-        ...reachable(version),
-        ...(i > 0 && version.by === "commit" ? version.changed : []),
+        ...reachable(
+          version,
+          i > 0 && version.by === "commit" ? version.changed : [],
+        ),
       ]));
       for (const oid of left.keys()) {
         assert(kept.has(oid), `#${oid} is garbage, and still there`);

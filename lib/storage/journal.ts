@@ -299,25 +299,28 @@ export class Journal {
   writeIndex(next = this.next): boolean {
     if (this.#broken) return false;
     const { index, end: offset, tid, indexOffset: previous } = this;
-    let end: number;
+    let written;
     try {
-      end = index.write(this.#file, { offset, tid, next, previous });
+      written = index.write(this.#file, { offset, tid, next, previous });
     } catch (error) {
       if (!this.#tryToCut()) this.#break("writing the index failed", error);
       return false;
     }
-    this.end = end;
-    this.next = next;
-    this.indexOffset = offset;
-    this.indexedTo = end;
-    this.endsWithCopy = false;
     try {
       // A slot must not lead to what may not be there after a power failure.
       this.#file.sync();
     } catch (error) {
+      // Nor must a transaction come after it.
       this.#break("syncing the index to the disk failed", error);
+      this.#tryToCut();
       return false;
     }
+    index.take(written.directory);
+    this.end = written.end;
+    this.next = next;
+    this.indexOffset = offset;
+    this.indexedTo = this.end;
+    this.endsWithCopy = false;
     try {
       this.#lastSlot = 1 - this.#lastSlot;
       const slot = encodeSlot({ offset, tid });

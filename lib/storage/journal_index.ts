@@ -136,12 +136,13 @@ export class JournalIndex {
 
   /**
    * Writes a block with what was changed since the last one, and where
-   * everything is. Returns where it ends.
+   * everything is. Returns where it ends, and what `take()` needs when it is
+   * there for sure.
    */
   write(
     file: OpenFile,
     at: { offset: number; tid: Tid; next: Oid; previous: number },
-  ): number {
+  ): { end: number; directory: Map<number, number> } {
     const directory = new Map(this.#directory);
     for (const number of this.#changed.keys()) directory.set(number, 0);
     const firstPage = at.offset + directoryEnd(directory.size);
@@ -164,11 +165,14 @@ export class JournalIndex {
     for (const [number, page] of this.#changed) {
       writer.put(encodePage(number, page));
     }
-    const end = writer.finish();
+    return { end: writer.finish(), directory };
+  }
+
+  /** Takes over what `write()` has written. */
+  take(directory: Map<number, number>): void {
     this.#directory = directory;
     for (const [number, page] of this.#changed) this.#keep(number, page);
     this.#changed.clear();
-    return end;
   }
 
   #find(number: number): DataView | undefined {

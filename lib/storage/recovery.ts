@@ -81,7 +81,16 @@ export function openJournal(
   checkMagic(start, name);
   const header = readHeader(start, name, options);
   const recovery = new Recovery(files, file, path, name, header, options);
-  return recovery.run(start, size);
+  const journal = recovery.run(start, size);
+  if (options.readonly) return journal;
+  // Who wrote it may have ended between a write, or the rename of a pack, and
+  // the sync after it. From now on what is there is counted on.
+  if (size === HEADER_SIZE) createJournal(files, file, path, header);
+  else {
+    if (options.sync) file.sync();
+    syncName(files, path);
+  }
+  return journal;
 }
 
 /** Writes the header of a new journal. */
@@ -93,6 +102,11 @@ export function createJournal(
 ): void {
   writeFully(file, encodeHeader(header), 0);
   file.sync();
+  syncName(files, path);
+}
+
+/** Makes sure that the file's name is on the disk. */
+function syncName(files: Files, path: string): void {
   try {
     files.syncDirectory(path);
   } catch (error) {
