@@ -92,8 +92,7 @@ function start({ version }: Program): Command {
       READONLY,
       {
         ...CACHE_SIZE,
-        help:
-          "Taken as by the client; a server keeps no objects, so it has no effect",
+        help: "Without effect: a server keeps no objects in memory",
       },
       {
         name: "gcbytes",
