@@ -72,6 +72,7 @@ export {
   FileStorage,
   type FileStorageOptions,
 } from "./lib/storage/file_storage.ts";
+export { FileStorage2 } from "./lib/storage/file_storage2.ts";
 export {
   ClientStorage,
   type ClientStorageOptions,

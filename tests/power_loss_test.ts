@@ -85,6 +85,10 @@ class SimulatedDisk implements Files {
 
   copyAccess(): void {}
 
+  link(from: string, to: string): void {
+    this.#names.set(to, this.#names.get(from)!);
+  }
+
   rename(from: string, to: string): void {
     this.#names.set(to, this.#names.get(from)!);
     this.#names.delete(from);

@@ -39,6 +39,7 @@ export interface OpenOptions {
   readonly readonly: boolean;
   readonly repair: boolean;
   readonly sync: boolean;
+  readonly indexInMemory: boolean;
 }
 
 /** How much is read at once where it is not kept. */
@@ -134,6 +135,7 @@ class Recovery {
       this.#useIndex(start, size);
       this.#readOn(size);
       if (this.options.repair) this.#journal.index.check();
+      if (this.options.indexInMemory) this.#journal.index.readAll();
     } catch (error) {
       if (!(error instanceof DamagedPage)) throw error;
       if (!this.options.repair) {
