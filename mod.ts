@@ -73,6 +73,7 @@ export {
   type FileStorageOptions,
   type Repair,
 } from "./lib/storage/file_storage.ts";
+export { FileStorage2 } from "./lib/storage/file_storage2.ts";
 export {
   ClientStorage,
   type ClientStorageOptions,

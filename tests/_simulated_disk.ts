@@ -12,6 +12,7 @@ export type Operation =
   | "write"
   | "truncate"
   | "sync"
+  | "link"
   | "rename"
   | "remove"
   | "sync directory";
@@ -244,6 +245,13 @@ export class SimulatedDisk implements Files {
   }
 
   copyAccess(): void {}
+
+  link(from: string, to: string): void {
+    this.do("link", () => {
+      const inode = this.#names.get(from);
+      if (inode !== undefined) this.#names.set(to, inode);
+    });
+  }
 
   rename(from: string, to: string): void {
     this.do("rename", () => {

@@ -13,6 +13,7 @@ import {
   FileStorage,
   type FileStorageOptions,
 } from "../lib/storage/file_storage.ts";
+import { FileStorage2 } from "../lib/storage/file_storage2.ts";
 import {
   BLOCK_HEAD,
   BLOCK_TRAILER,
@@ -25,13 +26,18 @@ import { nextTid } from "../lib/storage/local_session.ts";
 import { Faults } from "./_faulty_files.ts";
 import { storageSuite, store, textOf, textRecord } from "./storage_suite.ts";
 
-function suite(name: string, options: FileStorageOptions, files?: Files) {
+function suite(
+  name: string,
+  options: FileStorageOptions,
+  files?: Files,
+  type: typeof FileStorage = FileStorage,
+) {
   storageSuite(name, () => {
     const directory = Deno.makeTempDirSync();
     const path = `${directory}/test.dhara`;
     const open = () =>
       files === undefined
-        ? new FileStorage(path, options)
+        ? new type(path, options)
         : new JournalStorage(path, options, files);
     let storage = open();
     return {
@@ -50,6 +56,7 @@ function suite(name: string, options: FileStorageOptions, files?: Files) {
 
 suite("FileStorage", {});
 suite("FileStorage without sync", { sync: false });
+suite("FileStorage2", {}, undefined, FileStorage2);
 const parts = new Faults();
 parts.largestWrite = 1000;
 parts.largestRead = 999;

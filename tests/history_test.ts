@@ -358,10 +358,11 @@ test("undo() tells which later change stands in the way", (path) => {
     "it has made all of its objects",
   );
   assertThrows(
-    () => storage.undo(second + 1),
+    () => storage.undo(session.tid + 1e9),
     StorageError,
     "there is no such transaction",
   );
+  assertThrows(() => storage.undo(NaN), StorageError, "Cannot go to");
   using reading = new FileStorage(path, { readonly: true });
   assertThrows(() => reading.undo(second), ReadonlyError);
 });

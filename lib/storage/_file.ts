@@ -39,6 +39,8 @@ export interface Files {
   realPath(path: string): string;
   /** Lets the same users do the same with another file. */
   copyAccess(from: string, to: string): void;
+  /** Gives a file a second name, which no file has. */
+  link(from: string, to: string): void;
   /** Gives a file another name, in place of any file that had it. */
   rename(from: string, to: string): void;
   /** Removes a file, if there is one. */
@@ -134,6 +136,7 @@ export const disk: Files = {
     }
     if (mode !== null) Deno.chmodSync(to, mode & 0o777);
   },
+  link: (from, to) => Deno.linkSync(from, to),
   rename: (from, to) => Deno.renameSync(from, to),
   remove(path) {
     try {

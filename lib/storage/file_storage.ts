@@ -10,6 +10,7 @@ import type { Oid } from "../serialize/record.ts";
 import type {
   CommitOptions,
   HistoricalStorage,
+  PackOptions,
   PackProgress,
   RevisionInfo,
   Session,
@@ -159,15 +160,26 @@ export class FileStorage implements HistoricalStorage {
   }
 
   /**
-   * Copies what can be reached from the root into a new file, `PATH.pack`,
-   * and puts that in place of the old one: everything else, and all old
-   * revisions, are gone. See {@linkcode Storage.pack}.
+   * Copies what is kept into a new file, `PATH.pack`, and puts that in place of
+   * the old one. What is kept: what can be reached from the root at the moment
+   * `keep`, or now, and all transactions since then with their notes. So every
+   * moment since then can still be read completely; everything else is gone.
+   * A moment before what an earlier pack has kept keeps all that is left.
    *
    * @throws {StorageError} if another pack is under way, or the new file cannot be written.
    * @throws {ReadonlyError} if the storage is read-only.
+   *
+   * @example
+   * ```ts
+   * import { FileStorage } from "@dhara/dhara";
+   *
+   * const path = Deno.makeTempDirSync() + "/example.dhara";
+   * using storage = new FileStorage(path);
+   * for (const _step of storage.pack({ keep: "7d", prepack: true }));
+   * ```
    */
-  pack(): Generator<PackProgress, void> {
-    return this.#journal.pack();
+  pack(options?: PackOptions): Generator<PackProgress, void> {
+    return this.#journal.pack(options);
   }
 
   /**

@@ -73,6 +73,8 @@ export class Journal {
   repairs: readonly Repair[] = [];
   readonly #file: OpenFile;
   readonly #sync: boolean;
+  /** Whether all of the index stays in memory, once read. */
+  readonly indexInMemory: boolean;
   #lastSlot = 1;
   #users = 1;
   #broken: StorageError | undefined;
@@ -82,8 +84,12 @@ export class Journal {
     file: OpenFile,
     name: string,
     header: Header,
-    { sync = true }: { sync?: boolean } = {},
+    { sync = true, indexInMemory = false }: {
+      sync?: boolean;
+      indexInMemory?: boolean;
+    } = {},
   ) {
+    this.indexInMemory = indexInMemory;
     this.#file = file;
     this.#sync = sync;
     this.name = name;
@@ -110,6 +116,7 @@ export class Journal {
           ? this.reader.bytes(offset, length, this.end)
           : undefined,
       directory,
+      this.indexInMemory,
     );
   }
 
@@ -261,14 +268,15 @@ export class Journal {
   }
 
   /**
-   * Appends a transaction that another journal holds, an entry in each step.
-   * Nothing is synced, and until the last step nobody may use the journal.
+   * Appends a transaction that another journal holds, an entry in each step,
+   * whose length it yields. Nothing is synced, and nobody may use the journal
+   * until the last step.
    */
   *replay(
     { tid, next, count, length }: BlockHead,
     metadata: Uint8Array,
     entries: Iterable<NewEntry>,
-  ): Generator<void, void> {
+  ): Generator<number, void> {
     this.#checkWritable();
     this.next = Math.max(this.next, next);
     const writer = new BlockWriter(this.#file, {
@@ -284,7 +292,7 @@ export class Journal {
     for (const { oid, tid, record } of entries) {
       const previous = this.index.prepare(oid);
       this.index.set(oid, writer.putEntry(record, tid, previous));
-      yield;
+      yield record.length;
     }
     this.end = writer.finish();
     this.tid = tid;

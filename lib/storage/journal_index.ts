@@ -67,6 +67,7 @@ export interface IndexBlock {
  */
 export class JournalIndex {
   readonly #read: ReadBytes;
+  readonly #mostPages: number;
   #directory: Map<number, number>;
   #changed = new Map<number, DataView>();
   #unchanged = new Map<number, DataView>();
@@ -74,10 +75,15 @@ export class JournalIndex {
   #number = -1;
   #page: DataView | undefined;
 
-  /** An index of what a directory leads to. */
-  constructor(read: ReadBytes, directory: Map<number, number> = new Map()) {
+  /** An index of what a directory leads to. `whole` keeps all of it in memory, once read. */
+  constructor(
+    read: ReadBytes,
+    directory: Map<number, number> = new Map(),
+    whole = false,
+  ) {
     this.#read = read;
     this.#directory = directory;
+    this.#mostPages = whole ? Infinity : MOST_PAGES;
   }
 
   /** How many bytes a block with all changes would have. */
@@ -125,6 +131,11 @@ export class JournalIndex {
         if (this.get(oid) !== 0) yield oid;
       }
     }
+  }
+
+  /** Reads all pages, so that they are in memory. Throws {@linkcode DamagedPage} if one is damaged. */
+  readAll(): void {
+    for (const number of this.#directory.keys()) this.#find(number);
   }
 
   /** Throws {@linkcode DamagedPage} if any page is damaged. */
@@ -197,7 +208,7 @@ export class JournalIndex {
 
   #keep(number: number, page: DataView): void {
     this.#unchanged.set(number, page);
-    if (this.#unchanged.size > MOST_PAGES) {
+    if (this.#unchanged.size > this.#mostPages) {
       const [oldest] = this.#unchanged.keys();
       this.#unchanged.delete(oldest!);
     }

@@ -1,19 +1,39 @@
 /**
- * Packs a journal into a new file beside it.
+ * Packs a journal into a new file beside it. First comes what can be reached
+ * at a moment, copied breadth first from the root; then every transaction that
+ * was committed since, as it is. Without a history to keep, the moment is that
+ * at which the pack begins.
  *
  * @module
  */
 import { StorageClosedError, StorageError } from "../errors.ts";
-import type { Oid } from "../serialize/record.ts";
+import { type Oid, recordReferences, ROOT_OID } from "../serialize/record.ts";
 import type { Files } from "./_file.ts";
 import { Journal, type NewEntry } from "./journal.ts";
-import type { PackWork } from "./reachable.ts";
+import { type BlockHead, BlockKind } from "./journal_format.ts";
+import {
+  blockAt,
+  entriesOf,
+  findMoment,
+  metadataOf,
+  oldestMoment,
+} from "./journal_history.ts";
+import { cutOff } from "./moment.ts";
+import { OidQueue } from "./oid_queue.ts";
+import { OidSet } from "./oid_set.ts";
 import { createJournal } from "./recovery.ts";
+import type { PackOptions, PackProgress, Tid } from "./storage.ts";
 
 /** So many bytes of records share a block. */
 const BLOCK = 1024 * 1024;
 /** So many are written before a sync, so that no sync takes long. */
 const SYNC = 16 * 1024 * 1024;
+/** A step ends after so many bytes: some milliseconds. */
+const STEP = 256 * 1024;
+/** Looking at one more record costs as much as so many bytes. */
+const LOOK = 512;
+/** Looking whether an object is kept costs as much as so many bytes. */
+const GLANCE = 13;
 
 /** What a pack needs of the storage. */
 export interface PackedStorage {
@@ -29,28 +49,53 @@ export interface PackedStorage {
 }
 
 /** One pack under way. */
-export class JournalPack implements PackWork {
-  readonly changed = new Set<Oid>();
+export class JournalPack {
   readonly #storage: PackedStorage;
   readonly #from: Journal;
   readonly #path: string;
+  readonly #prepack: boolean;
+  /** From here on everything is kept. */
+  readonly #moment: Tid;
+  /** Where the next transaction to be taken over begins. */
+  #at: number;
   #to: Journal | undefined;
+  /** What is copied already, or will be. */
+  #seen = new OidSet();
+  #queue = new OidQueue();
   #waiting: NewEntry[] = [];
-  #bytes = 0;
+  #waitingBytes = 0;
   #unsynced = 0;
-  #indexedTid = -1;
+  #spent = 0;
+  #records = 0;
+  #bytes = 0;
 
   /** Makes the new file, in place of one that an interrupted pack left. */
-  constructor(storage: PackedStorage) {
+  constructor(storage: PackedStorage, { keep, prepack }: PackOptions) {
     this.#storage = storage;
-    this.#from = storage.journal;
+    const from = this.#from = storage.journal;
     this.#path = `${storage.path}.pack`;
+    this.#prepack = prepack ?? false;
+    const { tid, end } = findMoment(
+      from,
+      keep === undefined
+        ? from.tid
+        : Math.max(cutOff(keep), oldestMoment(from)),
+    );
+    this.#moment = tid;
+    this.#at = end;
     const { files } = storage;
     files.remove(this.#path);
     const file = files.open(this.#path, { write: true, createNew: true });
-    const { name, header, sync } = this.#from;
+    const { name, header } = from;
     const packs = header.packs + 1;
-    this.#to = new Journal(file, name, { ...header, packs }, { sync });
+    const to = this.#to = new Journal(
+      file,
+      name,
+      { ...header, packs },
+      from,
+    );
+    to.tid = tid;
+    to.next = storage.next;
     try {
       if (!file.lock()) {
         throw new StorageError(
@@ -58,59 +103,35 @@ export class JournalPack implements PackWork {
         );
       }
       files.copyAccess(storage.path, this.#path);
-      createJournal(files, file, this.#path, this.#to.header);
+      createJournal(files, file, this.#path, to.header);
     } catch (error) {
       this.giveUp();
       throw error;
     }
   }
 
-  /** Copies the newest record of an object. */
-  copy(oid: Oid): Uint8Array | undefined {
-    this.#journal();
-    const offset = this.#from.offsetOf(oid);
-    if (offset === 0) return undefined;
-    const { tid, record } = this.#from.entry(offset, oid);
-    this.#waiting.push({ oid, tid, record });
-    this.#bytes += record.length;
-    if (this.#bytes >= BLOCK) this.#flush();
-    return record;
-  }
+  /** Does all of it, in steps. */
+  *run(): Generator<PackProgress, void> {
+    this.#mark(ROOT_OID);
+    yield* this.#copyMarked();
+    this.#seal();
+    yield this.#progress();
+    yield* this.#catchUp();
 
-  /** Goes through the numbers of all objects. */
-  oids(): Iterable<Oid> {
-    return this.#from.index.oids();
-  }
-
-  /** Writes the index, most of it for good. */
-  *prepare(): Generator<void> {
-    this.#flush();
-    yield;
-    this.#writeIndex();
-    yield;
-  }
-
-  /** Puts the new file in place of the old one. */
-  finish(removed: readonly Oid[]): void {
-    const to = this.#journal();
-    const { files, path } = this.#storage;
-    if (this.#waiting.length > 0) this.#flush();
-    this.#writeIndex();
-    if (files.identity(path) !== this.#from.file.identity) {
-      throw new StorageError(
-        `Cannot pack ${this.#from.name}: somebody has put another file in its place`,
-      );
+    const unseen: Oid[] = [];
+    for (const oid of this.#from.index.oids()) {
+      if (!this.#seen.has(oid)) unseen.push(oid);
+      if (this.#isDue(GLANCE)) yield this.#progress();
     }
-    // If the directory cannot be synced, better to know before.
-    files.syncDirectory(path);
-    files.rename(this.#path, path);
-    this.#to = undefined;
-    try {
-      files.syncDirectory(path);
-    } catch (error) {
-      to.breakAfterRename(error);
-    }
-    this.#storage.replace(to, removed);
+
+    // So that little is left for the last step.
+    yield* this.#catchUp();
+    this.#journal().file.sync();
+    yield this.#progress();
+    yield* this.#catchUp();
+    // Nothing can be committed from here on, as nothing is yielded.
+    this.#finish(unseen.filter((oid) => !this.#seen.has(oid)));
+    yield this.#progress();
   }
 
   /** Removes the new file, unless it has taken the old one's place. */
@@ -126,6 +147,107 @@ export class JournalPack implements PackWork {
     }
   }
 
+  #mark(oid: Oid): void {
+    if (this.#seen.add(oid)) this.#queue.push(oid);
+  }
+
+  /** Copies what objects were at the moment, and all that they lead to. */
+  *#copyMarked(): Generator<PackProgress, void> {
+    const from = this.#from;
+    for (;;) {
+      const oid = this.#queue.shift();
+      if (oid === undefined) break;
+      // A reference may lead nowhere, as it did before.
+      let offset = from.offsetOf(oid);
+      while (offset !== 0) {
+        const { tid, record, previous } = from.entry(offset, oid);
+        offset = tid > this.#moment ? previous : 0;
+        if (tid <= this.#moment) this.#copy(oid, tid, record);
+        if (this.#isDue(LOOK + record.length)) yield this.#progress();
+      }
+    }
+    this.#flush();
+  }
+
+  #copy(oid: Oid, tid: Tid, record: Uint8Array): void {
+    for (const reference of recordReferences(record)) this.#mark(reference);
+    // A copy, since a small record would keep a whole piece of the file in memory.
+    this.#waiting.push({ oid, tid, record: record.slice() });
+    this.#waitingBytes += record.length;
+    this.#records++;
+    this.#bytes += record.length;
+    if (this.#waitingBytes >= BLOCK) this.#flush();
+  }
+
+  /** Takes over what was committed since. */
+  *#catchUp(): Generator<PackProgress, void> {
+    const from = this.#from;
+    while (this.#at < from.end) {
+      const head = blockAt(from, this.#at);
+      if (head.kind === BlockKind.transaction) yield* this.#takeOver(head);
+      this.#at += head.length;
+      if (this.#isDue(LOOK)) yield this.#progress();
+    }
+  }
+
+  *#takeOver(head: BlockHead): Generator<PackProgress, void> {
+    const from = this.#from;
+    // What it may need of what was there before, and nothing led to until now;
+    // also what its own objects were before, so that it can be undone.
+    for (const { oid, record } of entriesOf(from, head)) {
+      this.#mark(oid);
+      for (const reference of recordReferences(record)) this.#mark(reference);
+      if (this.#isDue(LOOK + record.length)) yield this.#progress();
+    }
+    yield* this.#copyMarked();
+    const to = this.#journal();
+    if (to.endsWithCopy) this.#seal();
+    const entries = entriesOf(from, head);
+    for (const size of to.replay(head, metadataOf(from, head), entries)) {
+      this.#records++;
+      this.#bytes += size;
+      if (this.#isDue(LOOK + size)) {
+        yield this.#progress();
+        // It may have been given up.
+        this.#journal();
+      }
+    }
+    this.#wrote(head.length);
+  }
+
+  /** Puts the new file in place of the old one. */
+  #finish(removed: readonly Oid[]): void {
+    const to = this.#journal();
+    const { files, path } = this.#storage;
+    to.file.sync();
+    if (files.identity(path) !== this.#from.file.identity) {
+      throw new StorageError(
+        `Cannot pack ${this.#from.name}: somebody has put another file in its place`,
+      );
+    }
+    const old = `${path}.prepack`;
+    if (this.#prepack) {
+      // A second name, so that there is a file of the first one at any moment.
+      files.remove(old);
+      files.link(path, old);
+    }
+    try {
+      // If the directory cannot be synced, better to know before.
+      files.syncDirectory(path);
+      files.rename(this.#path, path);
+    } catch (error) {
+      if (this.#prepack) files.remove(old);
+      throw error;
+    }
+    this.#to = undefined;
+    try {
+      files.syncDirectory(path);
+    } catch (error) {
+      to.breakAfterRename(error);
+    }
+    this.#storage.replace(to, removed);
+  }
+
   #journal(): Journal {
     if (this.#to !== undefined) return this.#to;
     throw new StorageClosedError(
@@ -133,19 +255,12 @@ export class JournalPack implements PackWork {
     );
   }
 
-  #writeIndex(): void {
-    const to = this.#journal();
-    to.tid = this.#from.tid;
-    if (
-      to.indexedTo === to.end && to.next === this.#storage.next &&
-      this.#indexedTid === to.tid
-    ) return;
-    if (!to.writeIndex(this.#storage.next)) {
-      throw new StorageError(
-        `Cannot pack ${this.#from.name}: the index of ${this.#path} cannot be written; make room on the disk and try again`,
-      );
-    }
-    this.#indexedTid = to.tid;
+  /** Writes the index, without which copies are nothing. */
+  #seal(): void {
+    if (this.#journal().writeIndex()) return;
+    throw new StorageError(
+      `Cannot pack ${this.#from.name}: the index of ${this.#path} cannot be written; make room on the disk and try again`,
+    );
   }
 
   #flush(): void {
@@ -153,11 +268,26 @@ export class JournalPack implements PackWork {
     if (entries.length === 0) return;
     this.#waiting = [];
     const to = this.#journal();
-    to.appendCopies(entries, this.#from.tid, this.#storage.next);
-    this.#unsynced += this.#bytes;
-    this.#bytes = 0;
+    to.appendCopies(entries, to.tid, to.next);
+    this.#wrote(this.#waitingBytes);
+    this.#waitingBytes = 0;
+  }
+
+  #wrote(bytes: number): void {
+    this.#unsynced += bytes;
     if (this.#unsynced < SYNC) return;
     this.#unsynced = 0;
-    to.file.sync();
+    this.#journal().file.sync();
+  }
+
+  #isDue(spent: number): boolean {
+    this.#spent += spent;
+    if (this.#spent < STEP) return false;
+    this.#spent = 0;
+    return true;
+  }
+
+  #progress(): PackProgress {
+    return { records: this.#records, bytes: this.#bytes };
   }
 }

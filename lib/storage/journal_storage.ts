@@ -23,13 +23,13 @@ import {
   Sessions,
   type Snapshot,
 } from "./local_session.ts";
-import { pack } from "./reachable.ts";
 import { recordsBefore } from "./journal_undo.ts";
 import { encodeMetadata, type Notes } from "./metadata.ts";
 import { openJournal, type Repair } from "./recovery.ts";
 import type {
   CommitOptions,
   HistoricalStorage,
+  PackOptions,
   PackProgress,
   RevisionInfo,
   Session,
@@ -55,6 +55,11 @@ export interface FileStorageOptions {
    * `PATH.tail-OFFSET`, and cut it off.
    */
   repair?: boolean;
+  /**
+   * Whether to read the whole index when opening, and keep it in memory: 8
+   * bytes for each object, as {@linkcode FileStorage2} does.
+   */
+  indexInMemory?: boolean;
 }
 
 /** How often to look again if the file is replaced just while it is opened. */
@@ -77,8 +82,13 @@ export class JournalStorage implements HistoricalStorage {
 
   /** Opens a file through a file system. */
   constructor(path: string, options: FileStorageOptions, files: Files) {
-    const { readonly = false, sync = true, create = true, repair = false } =
-      options;
+    const {
+      readonly = false,
+      sync = true,
+      create = true,
+      repair = false,
+      indexInMemory = false,
+    } = options;
     if (readonly && repair) {
       throw new StorageError(
         `Cannot open ${path}: it cannot be repaired when it is opened for reading only`,
@@ -94,6 +104,7 @@ export class JournalStorage implements HistoricalStorage {
         readonly,
         repair,
         sync,
+        indexInMemory,
       });
       this.repairs = this.#journal.repairs;
       this.#sessions = new Sessions(this.#backend(), this.#journal.next);
@@ -155,13 +166,13 @@ export class JournalStorage implements HistoricalStorage {
   }
 
   /**
-   * Copies what can be reached from the root into a new file, `PATH.pack`,
-   * and puts that in place of the old one. See {@linkcode Storage.pack}.
+   * Copies what is kept into a new file, `PATH.pack`, and puts that in place
+   * of the old one. See {@linkcode Storage.pack}.
    *
    * @throws {StorageError} if another pack is under way, or the new file cannot be written.
    * @throws {ReadonlyError} if the storage is read-only.
    */
-  *pack(): Generator<PackProgress, void> {
+  *pack(options: PackOptions = {}): Generator<PackProgress, void> {
     this.#sessions.checkOpen();
     if (this.readonly) {
       throw new ReadonlyError(
@@ -174,8 +185,8 @@ export class JournalStorage implements HistoricalStorage {
       );
     }
     try {
-      this.#pack = this.#newPack();
-      for (const progress of pack(this.#pack)) {
+      this.#pack = this.#newPack(options);
+      for (const progress of this.#pack.run()) {
         yield progress;
         this.#sessions.checkOpen();
       }
@@ -234,29 +245,24 @@ export class JournalStorage implements HistoricalStorage {
   #append(records: Records, next: Oid, notes: Notes): Tid {
     const tid = nextTid(this.#journal.tid);
     this.#journal.append(records, tid, next, encodeMetadata(notes));
-    if (this.#pack !== undefined) {
-      for (const oid of records.keys()) this.#pack.changed.add(oid);
-    }
     return tid;
   }
 
-  #newPack(): JournalPack {
+  #newPack(options: PackOptions): JournalPack {
     const journal = this.#journal;
     const sessions = this.#sessions;
     return new JournalPack({
       files: this.#files,
       path: this.#realPath,
       journal,
-      get next() {
-        return sessions.next;
-      },
+      next: sessions.next,
       replace: (to, removed) => {
         this.#journal = to;
         // Sessions go on reading the old file until they move on.
         journal.release();
         sessions.remove(removed);
       },
-    });
+    }, options);
   }
 }
 

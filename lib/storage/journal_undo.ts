@@ -12,7 +12,7 @@ import {
   oldestMoment,
   type PlacedEntry,
 } from "./journal_history.ts";
-import { describeTid } from "./moment.ts";
+import { describeTid, tidOf } from "./moment.ts";
 import type { Tid } from "./storage.ts";
 
 /** So many objects and transactions are named in a message. */
@@ -23,6 +23,7 @@ export function recordsBefore(
   journal: Journal,
   tid: Tid,
 ): [Oid, Uint8Array][] {
+  tidOf(tid);
   const what = `Cannot undo transaction ${tid} of ${journal.name}`;
   const head = findTransaction(journal, tid);
   if (head === undefined) {

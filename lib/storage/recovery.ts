@@ -39,6 +39,7 @@ export interface OpenOptions {
   readonly readonly: boolean;
   readonly repair: boolean;
   readonly sync: boolean;
+  readonly indexInMemory: boolean;
 }
 
 /** What opening a file with `repair` has changed in it. */
@@ -166,6 +167,7 @@ class Recovery {
       this.#useIndex(start, size);
       this.#readOn(size);
       if (this.options.repair) this.#checkIndex();
+      if (this.options.indexInMemory) this.#journal.index.readAll();
     } catch (error) {
       if (!(error instanceof DamagedPage)) throw error;
       if (!this.options.repair) {
