@@ -84,3 +84,10 @@ export {
   type VerifyProgress,
   type VerifyReport,
 } from "./lib/storage/verify.ts";
+export {
+  restore,
+  type Restored,
+  type RestoreOptions,
+  type RestorePoint,
+  restorePoints,
+} from "./lib/storage/restore.ts";

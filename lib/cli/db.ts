@@ -19,6 +19,7 @@ import { ClientStorage } from "../storage/client_storage.ts";
 import { FileStorage } from "../storage/file_storage.ts";
 import type { Storage } from "../storage/storage.ts";
 import type { Command, Group } from "./command.ts";
+import { restoreCommand } from "./db_restore.ts";
 import { verifyCommand } from "./db_verify.ts";
 import { type Option, UsageError, type Values } from "./options.ts";
 import { readonlyView } from "./readonly.ts";
@@ -76,7 +77,13 @@ export function dbCommands(program: Program): Group {
   return {
     names: ["db"],
     summary: "Serve a database, work in one, pack one",
-    commands: [start(program), client(program), pack, verifyCommand],
+    commands: [
+      start(program),
+      client(program),
+      pack,
+      verifyCommand,
+      restoreCommand,
+    ],
   };
 }
 

@@ -1,0 +1,69 @@
+/**
+ * `dhara db restore`: a database as it was at a moment.
+ *
+ * @module
+ */
+import { restore, restorePoints } from "../storage/restore.ts";
+import type { Command } from "./command.ts";
+import { UsageError, type Values } from "./options.ts";
+import { count } from "./progress.ts";
+import { formatTime, parseMoment } from "./time.ts";
+
+/** `dhara db restore`. */
+export const restoreCommand: Command = {
+  names: ["restore"],
+  summary: "Write a database as it was at a moment to a new file",
+  details:
+    "TIME is as in 2026-11-23T10:00:00, in local time, or with Z or an offset such\nas +01:00; or a transaction's number, as --list shows them. What counts is the\nnewest transaction that is not later. The database may be in use meanwhile.",
+  options: [
+    {
+      name: "file",
+      short: "f",
+      value: "PATH",
+      help: "The file that holds the database",
+    },
+    { name: "at", value: "TIME", help: "The moment (the newest one)" },
+    { name: "to", value: "PATH", help: "The new file" },
+    { name: "list", help: "Show the transactions instead" },
+  ],
+  async run(values) {
+    const file = values.text("file");
+    if (file === undefined) {
+      throw new UsageError("Cannot restore: say what from, with --file PATH");
+    }
+    if (values.has("list")) return list(values, file);
+    const { at, to } = target(values);
+    const restored = await restore(file, { at, to });
+    console.log(
+      `Restored ${file} as of ${
+        formatTime(restored.time)
+      } (${restored.tid}) to ${to}: ${count(restored.size, "byte")}`,
+    );
+    return 0;
+  },
+};
+
+function target(values: Values) {
+  const to = values.text("to");
+  if (to === undefined) {
+    throw new UsageError("Cannot restore: say where to, with --to PATH");
+  }
+  const at = values.text("at");
+  return { to, at: at === undefined ? undefined : parseMoment(at) };
+}
+
+function list(values: Values, file: string): number {
+  if (values.has("to") || values.has("at")) {
+    throw new UsageError(
+      "Cannot use --list with --at or --to: it writes nothing",
+    );
+  }
+  for (const { time, tid, records, bytes, packed } of restorePoints(file)) {
+    console.log(
+      `${formatTime(time)}  ${tid}  ${count(records, "record")}  ${
+        count(bytes, "byte")
+      }${packed ? "  packed" : ""}`,
+    );
+  }
+  return 0;
+}

@@ -1,0 +1,160 @@
+/**
+ * A journal as a list of moments, and copying the beginning of one.
+ *
+ * @module
+ */
+import { DamagedFileError, StorageError } from "../errors.ts";
+import { type OpenFile, readFully, writeFully } from "./_file.ts";
+import { ChunkReader } from "./chunk_reader.ts";
+import {
+  BLOCK_HEAD,
+  BLOCK_TRAILER,
+  type BlockHead,
+  BlockKind,
+  checkMagic,
+  decodeBlockHead,
+  decodeHeader,
+  decodeSlot,
+  type Header,
+  HEADER_SIZE,
+  SLOT_SIZE,
+  SLOTS,
+} from "./journal_format.ts";
+import type { Tid } from "./storage.ts";
+
+/** How much is copied at once. */
+const PIECE = 1024 * 1024;
+
+/** A place in a journal where what is before it is a good database. */
+export interface Moment {
+  /** The last transaction up to there. */
+  readonly tid: Tid;
+  /** Where the last block up to there begins. */
+  readonly last: number;
+  /** Where it ends. */
+  readonly end: number;
+  /** How many records the transaction has, or the pack has copied. */
+  readonly records: number;
+  /** How many bytes they take in the file. */
+  readonly bytes: number;
+  /** Whether a pack has merged this transaction with all before it. */
+  readonly packed: boolean;
+}
+
+/**
+ * Returns the header of a journal, `undefined` if the file is empty.
+ *
+ * @throws {StorageError} if it is not a journal.
+ */
+export function readHeader(
+  file: OpenFile,
+  name: string,
+): Header | undefined {
+  const start = new Uint8Array(HEADER_SIZE);
+  const count = readFully(file, start, 0);
+  if (count === 0) return undefined;
+  checkMagic(start.subarray(0, count), name);
+  const header = decodeHeader(start);
+  if (header.good && count === HEADER_SIZE) return header;
+  throw new DamagedFileError(
+    `Cannot read ${name}: its header is damaged`,
+    { path: name, offset: 0 },
+  );
+}
+
+/**
+ * Goes through the moments of a journal, the oldest first. It ends before a
+ * transaction that was not written to its end.
+ *
+ * @throws {DamagedFileError} where there is no good block.
+ */
+export function* moments(
+  file: OpenFile,
+  name: string,
+  from = HEADER_SIZE,
+): Generator<Moment, void> {
+  const size = file.size();
+  const reader = new ChunkReader(file);
+  // A pack may write several index blocks; it is complete before the first transaction.
+  let copied: Moment | undefined;
+  let records = 0;
+  for (let at = from; at < size;) {
+    const head = headAt(reader, at, size, name);
+    if (head === undefined) break;
+    const { kind, tid, count, length } = head;
+    const end = at + length;
+    if (kind === BlockKind.transaction) {
+      if (copied !== undefined) yield copied;
+      copied = undefined;
+      records = 0;
+      const packed = false;
+      yield { tid, last: at, end, records: count, bytes: length, packed };
+    } else if (kind === BlockKind.copy) {
+      copied = undefined;
+      records += count;
+    } else if (records > 0) {
+      const bytes = end - HEADER_SIZE;
+      copied = { tid, last: at, end, records, bytes, packed: true };
+    }
+    at = end;
+  }
+  if (copied !== undefined) yield copied;
+}
+
+/** Returns the head at an offset, `undefined` if there is no whole block. */
+function headAt(
+  reader: ChunkReader,
+  offset: number,
+  size: number,
+  name: string,
+): BlockHead | undefined {
+  const left = size - offset;
+  if (left < BLOCK_HEAD) return undefined;
+  const bytes = reader.bytes(offset, BLOCK_HEAD, size);
+  const head = bytes && decodeBlockHead(bytes, offset);
+  if (head === undefined) {
+    if (bytes?.every((byte) => byte === 0)) return undefined;
+    throw new DamagedFileError(
+      `Cannot read ${name} any further: it is damaged at byte ${offset}: there is no good block`,
+      { path: name, offset },
+    );
+  }
+  if (head.length > left) return undefined;
+  if (head.length === left) {
+    const trailer = reader.bytes(size - BLOCK_TRAILER, BLOCK_TRAILER, size);
+    if (trailer?.every((byte) => byte === 0)) return undefined;
+  }
+  return head;
+}
+
+/**
+ * Takes slots away that lead to what the file does not have.
+ */
+export function dropSlots(file: OpenFile): void {
+  const size = file.size();
+  for (const at of SLOTS) {
+    const bytes = new Uint8Array(SLOT_SIZE);
+    readFully(file, bytes, at);
+    const slot = decodeSlot(bytes);
+    if (slot !== undefined && slot.offset < size) continue;
+    writeFully(file, new Uint8Array(SLOT_SIZE), at);
+  }
+}
+
+/** Reads a part of a file piece by piece. */
+export function* pieces(
+  file: OpenFile,
+  from: number,
+  to: number,
+  name: string,
+): Generator<Uint8Array> {
+  for (let at = from; at < to; at += PIECE) {
+    const bytes = new Uint8Array(Math.min(PIECE, to - at));
+    if (readFully(file, bytes, at) < bytes.length) {
+      throw new StorageError(
+        `Cannot read ${name}: it became shorter while it was read; try again`,
+      );
+    }
+    yield bytes;
+  }
+}

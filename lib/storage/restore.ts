@@ -1,0 +1,276 @@
+/**
+ * A database as it was at a moment, in a new file.
+ *
+ * @module
+ */
+import {
+  DamagedFileError,
+  DharaError,
+  StorageError,
+  StorageLockedError,
+} from "../errors.ts";
+import { disk, type OpenFile, writeFully } from "./_file.ts";
+import {
+  dropSlots,
+  type Moment,
+  moments,
+  pieces,
+  readHeader,
+} from "./_journal_walk.ts";
+import { FileStorage } from "./file_storage.ts";
+import { text } from "./journal.ts";
+import type { Tid } from "./storage.ts";
+import { verify } from "./verify.ts";
+
+/** Settings of {@linkcode restore}. */
+export interface RestoreOptions {
+  /**
+   * The moment: a transaction's number, or a time. What counts is the newest
+   * transaction that is not later. The newest one of all if it is left out.
+   */
+  readonly at?: Tid | Date | undefined;
+  /** The file to write; there must be none. */
+  readonly to: string;
+}
+
+/** What {@linkcode restore} has written. */
+export interface Restored {
+  /** The new file, as it was given. */
+  readonly path: string;
+  /** Its last transaction. */
+  readonly tid: Tid;
+  /** When that was made. */
+  readonly time: Date;
+  /** How many bytes the file has. */
+  readonly size: number;
+}
+
+/** One transaction that a file can be restored to. */
+export interface RestorePoint {
+  /** The transaction. */
+  readonly tid: Tid;
+  /** When it was made. */
+  readonly time: Date;
+  /** How many records it has. */
+  readonly records: number;
+  /** How many bytes they take in the file. */
+  readonly bytes: number;
+  /** Whether it is what a pack has made of all transactions up to it. */
+  readonly packed: boolean;
+}
+
+/**
+ * Writes a new file that holds a database as it was at a moment, with its
+ * history up to then. The database may be in use meanwhile. The new file is
+ * verified, and has its name only when it is complete.
+ *
+ * @throws {StorageError} if there is a file already, or nothing was stored yet at that moment.
+ * @throws {DamagedFileError} if what would be restored is damaged.
+ *
+ * @example
+ * ```ts
+ * import { Connection, restore } from "@dhara/dhara";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const directory = Deno.makeTempDirSync();
+ * using connection = new Connection(`${directory}/bank.dhara`);
+ * connection.root["ada"] = 10;
+ * connection.commit();
+ * const before = connection.root._p_serial!;
+ * connection.root["ada"] = 0;
+ * connection.commit();
+ *
+ * await restore(`${directory}/bank.dhara`, {
+ *   at: before,
+ *   to: `${directory}/before.dhara`,
+ * });
+ * {
+ *   using earlier = new Connection(`${directory}/before.dhara`);
+ *   assertEquals(earlier.root["ada"], 10);
+ * }
+ * ```
+ */
+export async function restore(
+  from: string,
+  { at, to }: RestoreOptions,
+): Promise<Restored> {
+  const file = openForReading(from, "restore");
+  try {
+    const moment = findMoment(file, from, at);
+    return await writeRestored(from, to, (part) => {
+      let offset = 0;
+      for (const bytes of pieces(file, 0, moment.end, from)) {
+        writeFully(part, bytes, offset);
+        offset += bytes.length;
+      }
+      disk.copyAccess(from, partPath(to));
+    });
+  } finally {
+    file.close();
+  }
+}
+
+/**
+ * Goes through the transactions that a file can be restored to, the oldest
+ * first. What a pack has merged is one.
+ *
+ * @throws {StorageError} if it cannot be read.
+ */
+export function* restorePoints(
+  path: string,
+): Generator<RestorePoint, void> {
+  const file = openForReading(path, "read");
+  try {
+    if (readHeader(file, path) === undefined) return;
+    for (const { tid, records, bytes, packed } of moments(file, path)) {
+      yield { tid, time: timeOfTid(tid), records, bytes, packed };
+    }
+  } finally {
+    file.close();
+  }
+}
+
+/** Opens a file that is there, and says what it was for if that fails. */
+export function openForReading(path: string, what: string): OpenFile {
+  try {
+    return disk.open(path, { write: false });
+  } catch (error) {
+    const why = error instanceof Deno.errors.NotFound
+      ? "there is no such file"
+      : text(error);
+    throw new StorageError(`Cannot ${what} ${path}: ${why}`, { cause: error });
+  }
+}
+
+/** Returns the last tid of a moment: a date has milliseconds, tids have microseconds. */
+export function lastTid(at: Tid | Date | undefined): Tid {
+  if (at === undefined) return Number.MAX_SAFE_INTEGER;
+  const tid = at instanceof Date ? at.getTime() * 1000 + 999 : at;
+  if (Number.isSafeInteger(tid) && tid >= 0) return tid;
+  throw new StorageError(
+    `Cannot restore ${
+      at instanceof Date ? "an invalid date" : `moment ${at}`
+    }: give a Date since 1970, or a tid`,
+  );
+}
+
+/** Returns when a tid was given. */
+export function timeOfTid(tid: Tid): Date {
+  return new Date(Math.floor(tid / 1000));
+}
+
+/** Returns a tid as messages name it. */
+export function describeMoment(tid: Tid): string {
+  return `${timeOfTid(tid).toISOString()} (${tid})`;
+}
+
+/** Returns the newest moment that is not after another one. */
+function findMoment(
+  file: OpenFile,
+  path: string,
+  at: Tid | Date | undefined,
+): Moment {
+  const limit = lastTid(at);
+  let found: Moment | undefined;
+  if (readHeader(file, path) !== undefined) {
+    for (const moment of moments(file, path)) {
+      if (moment.tid > limit) {
+        if (found !== undefined) break;
+        throw new StorageError(
+          `Cannot restore ${path} as of ${
+            describeMoment(limit)
+          }: the oldest state in it is of ${describeMoment(moment.tid)}${
+            moment.packed ? ", when it was packed; a backup may have more" : ""
+          }`,
+        );
+      }
+      found = moment;
+    }
+  }
+  if (found !== undefined) return found;
+  throw new StorageError(
+    `Cannot restore ${path}: nothing was ever stored in it`,
+  );
+}
+
+/** Returns the file that is written before it gets its name. */
+export function partPath(to: string): string {
+  return `${to}.part`;
+}
+
+/**
+ * Writes a new file through `fill`, which gives it the beginning of a journal,
+ * makes a good database of it, verifies it, and gives it its name.
+ */
+export async function writeRestored(
+  from: string,
+  to: string,
+  fill: (part: OpenFile) => void | Promise<void>,
+): Promise<Restored> {
+  const refuse = () => {
+    if (disk.identity(to) === undefined) return;
+    throw new StorageError(
+      `Cannot restore to ${to}: there is a file of that name; give another name, or move it away`,
+    );
+  };
+  refuse();
+  const path = partPath(to);
+  let ours = false;
+  try {
+    const part = disk.open(path, { write: true, create: true });
+    try {
+      ours = part.lock();
+      if (!ours) {
+        throw new StorageLockedError(
+          `Cannot restore to ${to}: somebody else is writing ${path}`,
+        );
+      }
+      part.truncate(0);
+      await fill(part);
+      dropSlots(part);
+      part.sync();
+    } finally {
+      part.close();
+    }
+    const failure = await finish(path);
+    if (failure !== undefined) {
+      throw new DamagedFileError(
+        `Cannot restore ${from}: it is damaged at byte ${failure.offset}: ${failure.message}; restore an earlier moment, or another backup`,
+        { path: from, offset: failure.offset },
+      );
+    }
+    const tid = lastTidOf(path);
+    refuse();
+    disk.rename(path, to);
+    disk.syncDirectory(to);
+    return {
+      path: to,
+      tid,
+      time: timeOfTid(tid),
+      size: Deno.statSync(to).size,
+    };
+  } catch (error) {
+    if (ours) disk.remove(path);
+    if (error instanceof DharaError) throw error;
+    throw new StorageError(`Cannot restore to ${to}: ${text(error)}`, {
+      cause: error,
+    });
+  }
+}
+
+/** Makes a good database of the beginning of a journal; returns what is damaged. */
+async function finish(
+  path: string,
+): Promise<{ offset: number; message: string } | undefined> {
+  const { damage } = await verify(path);
+  if (damage.length > 0) return damage[0];
+  // Its slots may be gone, so this reads it all and writes an index.
+  new FileStorage(path, { create: false }).close();
+  return (await verify(path)).damage[0];
+}
+
+function lastTidOf(path: string): Tid {
+  using storage = new FileStorage(path, { readonly: true });
+  using session = storage.session();
+  return session.tid;
+}
