@@ -74,6 +74,14 @@ export {
   type Repair,
 } from "./lib/storage/file_storage.ts";
 export {
+  SqliteStorage,
+  type SqliteStorageOptions,
+} from "./lib/storage/sqlite_storage.ts";
+export {
+  openStorage,
+  type OpenStorageOptions,
+} from "./lib/storage/open_storage.ts";
+export {
   ClientStorage,
   type ClientStorageOptions,
 } from "./lib/storage/client_storage.ts";
