@@ -75,6 +75,14 @@ export {
 } from "./lib/storage/file_storage.ts";
 export { FileStorage2 } from "./lib/storage/file_storage2.ts";
 export {
+  SqliteStorage,
+  type SqliteStorageOptions,
+} from "./lib/storage/sqlite_storage.ts";
+export {
+  openStorage,
+  type OpenStorageOptions,
+} from "./lib/storage/open_storage.ts";
+export {
   ClientStorage,
   type ClientStorageOptions,
 } from "./lib/storage/client_storage.ts";

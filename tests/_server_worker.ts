@@ -2,8 +2,8 @@
  * A server in a thread of its own, since a blocking client stands still while
  * it waits for one. It is also the program of that thread.
  */
-import { FileStorage } from "../lib/storage/file_storage.ts";
 import { MemoryStorage } from "../lib/storage/memory_storage.ts";
+import { openStorage } from "../lib/storage/open_storage.ts";
 import { StorageServer } from "../server.ts";
 
 /** What a fake server does with its first connection, one step after the other. */
@@ -110,7 +110,7 @@ async function serve(
 ): Promise<() => Promise<void>> {
   const storage = task.file === undefined
     ? new MemoryStorage()
-    : new FileStorage(task.file, { readonly: task.readonly ?? false });
+    : await openStorage(task.file, { readonly: task.readonly ?? false });
   const server = new StorageServer({
     storage,
     port: task.port ?? 0,

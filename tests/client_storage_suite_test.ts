@@ -114,14 +114,21 @@ storageSuite("a client of MemoryStorage", async () => {
   return trial;
 }, options);
 
-storageSuite("a client of FileStorage", async () => {
-  const directory = await Deno.makeTempDir();
-  const trial = await makeTrial({ file: `${directory}/data.dhara` });
-  return {
-    ...trial,
-    async dispose() {
-      await trial.dispose();
-      await Deno.remove(directory, { recursive: true });
-    },
-  };
-}, options);
+for (
+  const [name, file] of [
+    ["FileStorage", "data.dhara"],
+    ["SqliteStorage", "data.sqlite"],
+  ]
+) {
+  storageSuite(`a client of ${name}`, async () => {
+    const directory = await Deno.makeTempDir();
+    const trial = await makeTrial({ file: `${directory}/${file}` });
+    return {
+      ...trial,
+      async dispose() {
+        await trial.dispose();
+        await Deno.remove(directory, { recursive: true });
+      },
+    };
+  }, options);
+}

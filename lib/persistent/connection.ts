@@ -23,6 +23,10 @@ import type {
   Tid,
 } from "../storage/storage.ts";
 import {
+  openStorage,
+  type OpenStorageOptions,
+} from "../storage/open_storage.ts";
+import {
   ClassRegistry,
   type PersistentClass,
   PROGRAM_CLASSES,
@@ -145,6 +149,41 @@ export class Connection<Root extends object = DefaultRoot>
       this.root = root as unknown as Root;
     } catch (error) {
       this.close();
+      throw error;
+    }
+  }
+
+  /**
+   * Opens the database in a file, whatever its format, and connects to it.
+   * Closing the connection closes the storage. See {@linkcode openStorage}.
+   *
+   * @throws {StorageError} if the file is no database of ours, or cannot be opened.
+   *
+   * @example
+   * ```ts
+   * import { Connection } from "@dhara/dhara";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const path = Deno.makeTempDirSync() + "/example.sqlite";
+   * using connection = await Connection.open(path);
+   * connection.root["hello"] = "world";
+   * connection.commit();
+   * assertEquals(connection.root["hello"], "world");
+   * ```
+   *
+   * @typeParam Root The type of the root object.
+   */
+  static async open<Root extends object = DefaultRoot>(
+    path: string,
+    options: ConnectionOptions & OpenStorageOptions = {},
+  ): Promise<Connection<Root>> {
+    const storage = await openStorage(path, options);
+    try {
+      const connection = new Connection<Root>(storage, options);
+      connection.#ownsStorage = true;
+      return connection;
+    } catch (error) {
+      storage.close();
       throw error;
     }
   }

@@ -64,15 +64,16 @@ export interface Backend {
 }
 
 /** How many numbers are given out at once at most: an answer must fit in memory. */
-const MOST_NUMBERS = 1_000_000;
+export const MOST_NUMBERS = 1_000_000;
 
 /**
  * How far above the numbers in use a committed one may be. Each number that
  * stands alone costs a page of the index, so leaps must not be free.
  */
-const LONGEST_LEAP = 2 ** 24;
+export const LONGEST_LEAP = 2 ** 24;
 
-const LARGEST_OID = Number.MAX_SAFE_INTEGER;
+/** No number is larger. */
+export const LARGEST_OID = Number.MAX_SAFE_INTEGER;
 
 /** Returns the tid of a transaction that follows another. */
 export function nextTid(last: Tid): Tid {
@@ -370,7 +371,8 @@ export class LocalSession implements Session {
   }
 }
 
-function checkRecords(
+/** Checks what is to be committed, and returns it as a map. */
+export function checkRecords(
   records: Iterable<readonly [Oid, Uint8Array]>,
 ): Map<Oid, Uint8Array> {
   const checked = new Map<Oid, Uint8Array>();

@@ -1,0 +1,393 @@
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import {
+  DamagedFileError,
+  ObjectNotFoundError,
+  ReadConflictError,
+  ReadonlyError,
+  StorageError,
+  StorageLockedError,
+} from "../lib/errors.ts";
+import { recordReferences } from "../lib/serialize/record.ts";
+import { SqliteStorage } from "../lib/storage/sqlite_storage.ts";
+import { Connection } from "../mod.ts";
+import { storageSuite, store, textOf, textRecord } from "./storage_suite.ts";
+
+storageSuite("SqliteStorage", async () => {
+  const directory = await Deno.makeTempDir();
+  const path = `${directory}/data.sqlite`;
+  let storage = await SqliteStorage.open(path, { sync: false });
+  return {
+    storage,
+    async reopen() {
+      storage.close();
+      return storage = await SqliteStorage.open(path, { sync: false });
+    },
+    dispose() {
+      storage.close();
+      Deno.removeSync(directory, { recursive: true });
+    },
+  };
+});
+
+function test(name: string, run: (path: string) => Promise<void>) {
+  Deno.test(`SqliteStorage ${name}`, async () => {
+    const directory = await Deno.makeTempDir();
+    try {
+      await run(`${directory}/data.sqlite`);
+    } finally {
+      await Deno.remove(directory, { recursive: true });
+    }
+  });
+}
+
+const fast = { sync: false };
+
+function packAll(storage: SqliteStorage) {
+  for (const _ of storage.pack());
+}
+
+function importMap(): string[] {
+  return import.meta.resolve("@std/assert").startsWith("jsr:")
+    ? []
+    : [`--import-map=${import.meta.resolve("../tools/registry/npm.json")}`];
+}
+
+/** Two storages on one file are as far apart as two processes. */
+test("serves many on one file", async (path) => {
+  using a = await SqliteStorage.open(path, fast);
+  using b = await SqliteStorage.open(path, fast);
+  using one = a.session();
+  using two = b.session();
+  const [root] = one.allocate(3);
+  assertEquals(root, 0);
+  store(one, textRecord(0, "one", [1]), textRecord(1, "child"));
+  assertThrows(() => two.load(0), ObjectNotFoundError);
+  assertEquals(two.sync().sort(), [0, 1]);
+  assertEquals(textOf(two, 0), "one");
+  store(two, textRecord(0, "two"));
+  assertEquals(textOf(one, 0), "one");
+  const result = one.commit([textRecord(1, "late")]);
+  assertEquals("invalid" in result && result.invalid, [0]);
+  assertEquals(one.sync(), [0]);
+  store(one, textRecord(1, "late"));
+  const numbers = [...one.allocate(500), ...two.allocate(500)];
+  numbers.push(...one.allocate(500), ...two.allocate(500));
+  assertEquals(new Set(numbers).size, 2000);
+});
+
+test("adds up what two processes count", async (path) => {
+  const times = 60;
+  const run = async () => {
+    const { success, stderr } = await new Deno.Command(Deno.execPath(), {
+      args: [
+        "run",
+        "-q",
+        "-A",
+        "--no-check",
+        ...importMap(),
+        import.meta.resolve("./_sqlite_counter.ts"),
+        path,
+        `${times}`,
+      ],
+      stdin: "null",
+      stdout: "null",
+      stderr: "piped",
+    }).output();
+    assert(success, new TextDecoder().decode(stderr));
+  };
+  // The file is made by both at once.
+  await Promise.all([run(), run()]);
+  using storage = await SqliteStorage.open(path);
+  using connection = new Connection(storage);
+  const counts = [...connection.root.values()];
+  assertEquals(counts.sort((a, b) => a - b), [times, times, 2 * times]);
+});
+
+test("tells other processes what a pack has removed", async (path) => {
+  using a = await SqliteStorage.open(path, fast);
+  using b = await SqliteStorage.open(path, fast);
+  using one = a.session();
+  store(
+    one,
+    textRecord(0, "root", [1]),
+    textRecord(1, "kept"),
+    textRecord(2, "garbage"),
+  );
+  using two = b.session();
+  using stays = b.session();
+  assertEquals(textOf(two, 2), "garbage");
+  packAll(a);
+  one.sync();
+  store(one, textRecord(1, "newer"));
+  packAll(a);
+  assertThrows(() => one.load(2), ObjectNotFoundError);
+  assertEquals(two.sync().sort(), [1, 2]);
+  assertThrows(() => two.load(2), ObjectNotFoundError);
+  assertThrows(
+    () => two.commit([textRecord(0, "root", [1, 2])]),
+    StorageError,
+    "refers to object #2, which nothing referred to",
+  );
+  // The first is what it was, or it says that it cannot know.
+  assertEquals(textOf(stays, 0), "root");
+  const error = assertThrows(() => stays.load(1), ReadConflictError);
+  assertEquals(error.oids, [1]);
+  assertEquals(stays.sync().sort(), [1, 2]);
+  assertEquals(textOf(stays, 1), "newer");
+});
+
+test("packs while another process commits", async (path) => {
+  using a = await SqliteStorage.open(path, fast);
+  using b = await SqliteStorage.open(path, fast);
+  using one = a.session();
+  using two = b.session();
+  const oids = one.allocate(1500);
+  store(
+    one,
+    textRecord(0, "root", oids.slice(2)),
+    ...oids.slice(1).map((oid) => textRecord(oid, "text")),
+  );
+  let steps = 0;
+  for (const _ of a.pack()) {
+    two.sync();
+    const links = recordReferences(two.load(0));
+    if (steps === 0) links.push(1); // It was garbage.
+    const [fresh] = two.allocate(1);
+    store(
+      two,
+      textRecord(fresh!, "fresh"),
+      textRecord(0, "root", [...links, fresh!]),
+    );
+    steps++;
+  }
+  assert(steps > 3);
+  one.sync();
+  const links = recordReferences(one.load(0));
+  assertEquals(links.length, oids.length - 2 + steps + 1);
+  for (const oid of links) {
+    assertEquals(textOf(one, oid), oid <= oids.at(-1)! ? "text" : "fresh");
+  }
+});
+
+test("gets smaller by packing", async (path) => {
+  {
+    using storage = await SqliteStorage.open(path, fast);
+    using session = storage.session();
+    store(session, textRecord(0, "root"));
+    for (let i = 1; i < 300; i++) {
+      store(session, textRecord(i, "x".repeat(5000)));
+    }
+  }
+  const before = Deno.statSync(path).size;
+  {
+    using storage = await SqliteStorage.open(path, fast);
+    packAll(storage);
+  }
+  assert(before > 1_000_000);
+  {
+    // Nobody reads the old snapshot now.
+    using storage = await SqliteStorage.open(path, fast);
+    packAll(storage);
+  }
+  assert(Deno.statSync(path).size < before / 5);
+});
+
+test("keeps old revisions until a pack, and no longer", async (path) => {
+  using storage = await SqliteStorage.open(path, fast);
+  using writer = storage.session();
+  store(writer, textRecord(0, "first"));
+  const early = storage.session();
+  store(writer, textRecord(0, "second"));
+  store(writer, textRecord(0, "third"));
+  packAll(storage);
+  assertEquals(textOf(early, 0), "first");
+  early.close();
+  writer.sync();
+  packAll(storage);
+  assertEquals(textOf(writer, 0), "third");
+});
+
+test("gives numbers that were not used back at closing", async (path) => {
+  for (const expected of [[0, 1, 2], [0, 3, 4], [0, 5, 6]]) {
+    using storage = await SqliteStorage.open(path, fast);
+    using session = storage.session();
+    assertEquals(session.allocate(3), expected);
+  }
+});
+
+test("opened for reading refuses to write", async (path) => {
+  await assertRejects(
+    () => SqliteStorage.open(path, { readonly: true }),
+    StorageError,
+    "there is no such file",
+  );
+  await assertRejects(
+    () => SqliteStorage.open(path, { create: false }),
+    StorageError,
+    "there is no such file",
+  );
+  using writer = await SqliteStorage.open(path);
+  using session = writer.session();
+  store(session, textRecord(0, "root"));
+  using storage = await SqliteStorage.open(path, { readonly: true });
+  assertEquals(storage.readonly, true);
+  using reader = storage.session();
+  assertEquals(textOf(reader, 0), "root");
+  assertThrows(() => reader.commit([textRecord(0, "no")]), ReadonlyError);
+  assertThrows(() => packAll(storage), ReadonlyError);
+  store(session, textRecord(0, "more"));
+  assertEquals(reader.sync(), [0]);
+  assertEquals(textOf(reader, 0), "more");
+});
+
+test("refuses what is not its own", async (path) => {
+  const open = () => SqliteStorage.open(path);
+  Deno.writeTextFileSync(path, "This is no database, but a text. ".repeat(50));
+  await assertRejects(open, StorageError, "it is not a SQLite database");
+  assertEquals(Deno.readTextFileSync(path).slice(0, 7), "This is");
+  Deno.removeSync(path);
+
+  const { Database } = await import("@db/sqlite");
+  const other = new Database(path);
+  other.exec("CREATE TABLE song (name TEXT)");
+  other.close();
+  await assertRejects(
+    open,
+    StorageError,
+    "it is a SQLite database of another program",
+  );
+  Deno.removeSync(path);
+
+  (await open()).close();
+  const newer = new Database(path);
+  newer.exec("PRAGMA user_version = 2");
+  newer.close();
+  await assertRejects(open, StorageError, "its tables are of version 2");
+  await assertRejects(() => SqliteStorage.open(""), StorageError, "empty");
+  await assertRejects(
+    () => SqliteStorage.open(path.replace("/data.sqlite", "")),
+    StorageError,
+    "it is not a regular file",
+  );
+});
+
+test("finds damage", async (path) => {
+  {
+    using storage = await SqliteStorage.open(path);
+    using session = storage.session();
+    store(
+      session,
+      textRecord(0, "root", [1]),
+      textRecord(1, "A text to be found again"),
+    );
+  }
+  const bytes = Deno.readFileSync(path);
+  const text = new TextDecoder("latin1").decode(bytes);
+  bytes[text.indexOf("to be found")]! ^= 1;
+  Deno.writeFileSync(path, bytes);
+  {
+    using storage = await SqliteStorage.open(path);
+    using session = storage.session();
+    assertEquals(textOf(session, 0), "root");
+    const error = assertThrows(
+      () => session.load(1),
+      DamagedFileError,
+      "the record of object #1 is damaged",
+    );
+    assertEquals(error.path, path);
+    assertThrows(() => packAll(storage), DamagedFileError);
+  }
+  // Every page but the first is gone.
+  bytes.fill(0xa5, 4096);
+  Deno.writeFileSync(path, bytes);
+  const error = await assertRejects(
+    () => SqliteStorage.open(path),
+    DamagedFileError,
+    "restore it from a backup",
+  );
+  assert(error.cause instanceof Error);
+});
+
+test("waits for another writer, and not for ever", async (path) => {
+  using storage = await SqliteStorage.open(path, { timeout: 20 });
+  using session = storage.session();
+  store(session, textRecord(0, "root"));
+  const { Database } = await import("@db/sqlite");
+  const other = new Database(path);
+  try {
+    other.exec("BEGIN IMMEDIATE");
+    assertThrows(
+      () => session.commit([textRecord(0, "late")]),
+      StorageLockedError,
+      "another process was writing all the time",
+    );
+    assertEquals(textOf(session, 0), "root");
+    other.exec("ROLLBACK");
+    store(session, textRecord(0, "at last"));
+  } finally {
+    other.close();
+  }
+  await assertRejects(
+    () => SqliteStorage.open(path, { timeout: -1 }),
+    StorageError,
+    "timeout",
+  );
+});
+
+test("is a file, whatever SQLite makes of its name", async (path) => {
+  const directory = path.replace(/[^/]*$/, "");
+  for (const name of [":memory:", "file:x?mode=memory"]) {
+    (await SqliteStorage.open(directory + name)).close();
+    assert(Deno.statSync(directory + name).isFile);
+  }
+});
+
+test("is loaded by open(), not by importing the library", async (path) => {
+  const directory = path.replace(/[^/]*$/, "");
+  const module = `${directory}sqlite.ts`;
+  Deno.writeTextFileSync(
+    module,
+    'throw new Error("SQLite was loaded"); export const Database = 1;',
+  );
+  const map = (name: string) => import.meta.resolve(name);
+  Deno.writeTextFileSync(
+    `${directory}map.json`,
+    JSON.stringify({
+      imports: {
+        "@db/sqlite": "./sqlite.ts",
+        "@std/msgpack": map("@std/msgpack"),
+        "@std/cli/parse-args": map("@std/cli/parse-args"),
+        "minimist": "npm:minimist@1.2.8",
+      },
+    }),
+  );
+  Deno.writeTextFileSync(
+    `${directory}main.ts`,
+    `import { SqliteStorage } from ${JSON.stringify(map("../mod.ts"))};
+    console.log("imported");
+    try {
+      await SqliteStorage.open(Deno.args[0]);
+    } catch (error) {
+      console.log(error.message);
+    }`,
+  );
+  const { stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: [
+      "run",
+      "-q",
+      "--no-check",
+      "--no-lock",
+      "--no-prompt",
+      `--import-map=${directory}map.json`,
+      `${directory}main.ts`,
+      path,
+    ],
+    stdin: "null",
+  }).output();
+  const [first, second] = new TextDecoder().decode(stdout).split("\n");
+  assertEquals(first, "imported", new TextDecoder().decode(stderr));
+  assertEquals(
+    second,
+    `Cannot open ${path}: SQLite cannot be loaded (SQLite was loaded)`,
+  );
+});
