@@ -334,6 +334,7 @@ const FAULTS: Record<Operation, Fault[]> = {
   write: ["fails", "cut short", "partial", "fails late"],
   truncate: ["fails", "fails late"],
   sync: ["fails", "fails and forgets", "fails late"],
+  link: ["fails"],
   rename: ["fails"],
   remove: ["fails"],
   "sync directory": ["fails", "fails late"],
