@@ -1,5 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { main } from "../cli.ts";
+import { Connection } from "../lib/persistent/connection.ts";
+import { FileStorage } from "../lib/storage/file_storage.ts";
 import config from "../deno.json" with { type: "json" };
 import { DHARA, dhara, inDirectory, Running, startServer } from "./_dhara.ts";
 
@@ -106,6 +108,8 @@ Deno.test("dhara says in one line what is wrong with the arguments", async () =>
       ["db start --address a --port 1", "Cannot use --address with --host"],
       ["db client --file a --port 1", "Cannot use --file with --host"],
       ["db pack --file a --address b", "Cannot use --file with --host"],
+      ["db pack --keep 7d", "Cannot tell a server what to keep"],
+      ["db pack --prepack --port 1", "Cannot tell a server what to keep"],
       ["db start --readonly", "Cannot serve nothing but reading: say which"],
       ["db start --repair", "Cannot repair: say which file with --file PATH"],
       [
@@ -456,6 +460,42 @@ Deno.test("dhara db pack makes a file smaller, and tells a server to pack", asyn
     );
     assertEquals(read.stdout, "1003\n");
     assertEquals((await server.stop()).code, 0);
+  });
+});
+
+Deno.test("dhara db pack keeps the history and the old file when asked", async () => {
+  await inDirectory(async (cwd) => {
+    const path = `${cwd}/t.dhara`;
+    const notes: string[] = [];
+    {
+      using connection = new Connection(path);
+      for (let n = 0; n < 3; n++) {
+        connection.root["n"] = n;
+        connection.commit({ note: `${n}` });
+        notes.unshift(`${n}`);
+      }
+    }
+    const before = Deno.readFileSync(path);
+    const pack = ["db", "pack", "-f", "t.dhara"];
+    const bad = await dhara([...pack, "--keep", "7 weeks"], { cwd });
+    assertEquals([bad.code, bad.stdout], [1, ""]);
+    assertOneLine(bad.stderr);
+    assertEquals(Deno.readFileSync(path), before);
+
+    const packed = await dhara([...pack, "--keep", "2h", "--prepack"], { cwd });
+    const after = Deno.statSync(path).size;
+    assertEquals(packed, {
+      code: 0,
+      stdout:
+        `Packed t.dhara: ${before.length} bytes before, ${after} after; the old file is t.dhara.prepack\n`,
+      stderr: "",
+    });
+    assertEquals(Deno.readFileSync(`${path}.prepack`), before);
+    using storage = new FileStorage(path);
+    assertEquals([...storage.transactions()].map(({ note }) => note), [
+      ...notes,
+      undefined,
+    ]);
   });
 });
 

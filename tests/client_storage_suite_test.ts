@@ -3,8 +3,10 @@ import { ClientStorage } from "../lib/storage/client_storage.ts";
 import type { Oid } from "../lib/serialize/record.ts";
 import type {
   CommitResult,
+  PackOptions,
   PackProgress,
   Session,
+  SessionOptions,
   Storage,
   Tid,
 } from "../lib/storage/storage.ts";
@@ -30,8 +32,8 @@ class Adapted implements Storage {
     this.#storage = new ClientStorage({ port: server.port });
   }
 
-  session(): Session {
-    const session = this.#storage.session();
+  session(options?: SessionOptions): Session {
+    const session = this.#storage.session(options);
     let tid = this.#newest;
     return {
       get tid() {
@@ -45,13 +47,13 @@ class Adapted implements Storage {
         tid = this.#newest;
         return changed;
       },
-      commit: (records): CommitResult => {
+      commit: (records, options): CommitResult => {
         const all = [...records];
         if (all.length === 0) return { tid };
         for (const [oid] of all) {
           while (!this.#given.has(oid)) this.#allocate(session, 1);
         }
-        const result = session.commit(all);
+        const result = session.commit(all, options);
         if ("tid" in result) tid = this.#newest = result.tid;
         return "tid" in result ? { tid } : result;
       },
@@ -60,9 +62,9 @@ class Adapted implements Storage {
     };
   }
 
-  *pack(): Generator<PackProgress> {
+  *pack(options?: PackOptions): Generator<PackProgress> {
     const packs = this.#server.packs();
-    for (const progress of this.#storage.pack()) {
+    for (const progress of this.#storage.pack(options)) {
       this.#server.waitForPack(packs);
       yield progress;
     }

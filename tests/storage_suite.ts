@@ -4,7 +4,10 @@ import {
   DharaError,
   ObjectNotFoundError,
   ReadConflictError,
+  ReadonlyError,
   StorageClosedError,
+  StorageError,
+  UndoError,
 } from "../lib/errors.ts";
 import {
   type Oid,
@@ -12,7 +15,11 @@ import {
   recordData,
   recordReferences,
 } from "../lib/serialize/record.ts";
-import type { Session, Storage } from "../lib/storage/storage.ts";
+import {
+  isHistorical,
+  type Session,
+  type Storage,
+} from "../lib/storage/storage.ts";
 
 /** One storage to try, empty. */
 export interface Trial {
@@ -567,6 +574,169 @@ export function storageSuite(
     assertEquals(textOf(a, 1), "no garbage");
     store(b, textRecord(0, "root", [1, 2]));
   });
+
+  test(
+    "notes are kept with their transactions, or refused",
+    async (storage, trial) => {
+      const session = storage.session();
+      const notes = { note: "why", user: "ada" };
+      const record = textRecord(0, "root");
+      if (!isHistorical(storage)) {
+        for (const options of [notes, { note: "why" }, { user: "ada" }]) {
+          assertThrows(() => session.commit([record], options), StorageError);
+        }
+        assertThrows(() => session.load(0), ObjectNotFoundError);
+        return;
+      }
+      assert("tid" in session.commit([record], notes));
+      const first = session.tid;
+      const second = store(session, textRecord(0, "root", [1]));
+      // Without records there is no transaction.
+      assertEquals(session.commit([], notes), { tid: second });
+      function check(storage: Storage): void {
+        assert(isHistorical(storage));
+        const [newest, oldest, ...more] = [...storage.transactions()];
+        assertEquals([newest?.tid, newest?.note, newest?.records], [
+          second,
+          undefined,
+          1,
+        ]);
+        assertEquals([oldest?.tid, oldest?.note, oldest?.user], [
+          first,
+          "why",
+          "ada",
+        ]);
+        assertEquals(oldest?.time, new Date(Math.floor(first / 1000)));
+        assertEquals(more, []);
+        assertEquals(
+          [...storage.history(0)].map(({ tid, note }) => [tid, note]),
+          [[second, undefined], [first, "why"]],
+        );
+      }
+      check(storage);
+      if (trial.reopen !== undefined) check(await trial.reopen());
+    },
+  );
+
+  test(
+    "a moment of the past can be read, or is refused",
+    async (storage, trial) => {
+      const session = storage.session();
+      const tids: number[] = [];
+      for (let i = 0; i < 5; i++) {
+        tids.push(store(session, textRecord(i % 2, `text ${i}`)));
+      }
+      if (!isHistorical(storage)) {
+        assertThrows(() => storage.session({ at: tids[2]! }), StorageError);
+        return;
+      }
+      function check(storage: Storage): void {
+        for (const [i, at] of tids.entries()) {
+          using past = storage.session({ at });
+          assertEquals(past.tid, at);
+          assertEquals(textOf(past, i % 2), `text ${i}`);
+          if (i > 0) assertEquals(textOf(past, 1 - i % 2), `text ${i - 1}`);
+          assertEquals(past.sync(), []);
+          assertThrows(
+            () => past.commit([textRecord(0, "changed")]),
+            ReadonlyError,
+          );
+          assertEquals(textOf(past, i % 2), `text ${i}`);
+        }
+      }
+      check(storage);
+      if (trial.reopen !== undefined) check(await trial.reopen());
+    },
+  );
+
+  test("undo() brings back what was there, to all sessions", (storage) => {
+    if (!isHistorical(storage)) return;
+    using session = storage.session();
+    using other = storage.session();
+    store(session, textRecord(0, "root"), textRecord(1, "one"));
+    const tid = store(session, textRecord(1, "wrong"), textRecord(2, "new"));
+    store(session, textRecord(0, "root, later"));
+    other.sync();
+    const undone = storage.undo(tid, { note: "sorry" });
+    assertEquals(textOf(session, 1), "wrong");
+    assertEquals(session.sync(), [1]);
+    const result = other.commit([textRecord(3, "three")]);
+    assertEquals(result, { invalid: [1] });
+    other.sync();
+    for (const reader of [session, other]) {
+      assertEquals(reader.tid, undone);
+      assertEquals(textOf(reader, 0), "root, later");
+      assertEquals(textOf(reader, 1), "one");
+      assertEquals(textOf(reader, 2), "new");
+    }
+    const later = store(session, textRecord(1, "later"));
+    const error = assertThrows(() => storage.undo(undone), UndoError);
+    assertEquals([error.oids, error.tids], [[1], [later]]);
+  });
+
+  test(
+    "pack() keeps the history since a moment, or refuses to",
+    async (storage, trial) => {
+      const session = storage.session();
+      const tids: number[] = [];
+      const links = [[1], [1, 2], [2], [], [3]];
+      store(session, ...[1, 2, 3].map((oid) => textRecord(oid, `${oid}`)));
+      for (const [i, references] of links.entries()) {
+        tids.push(store(session, textRecord(0, `text ${i}`, references)));
+      }
+      if (!isHistorical(storage)) {
+        assertThrows(() => [...storage.pack({ keep: tids[1]! })], StorageError);
+        assertThrows(() => [...storage.pack({ keep: "1d" })], StorageError);
+        packAll(storage);
+        return;
+      }
+      for (const keep of ["7", "-1d", "1y", "", "d", new Date(NaN), -1]) {
+        assertThrows(
+          () => [...storage.pack({ keep })],
+          StorageError,
+          "Cannot ",
+        );
+      }
+      function check(storage: Storage, first: number): void {
+        assert(isHistorical(storage));
+        assertEquals(
+          [...storage.transactions()].map(({ tid }) => tid),
+          tids.slice(first + 1).reverse(),
+        );
+        for (const [i, at] of tids.entries()) {
+          if (i < first) {
+            const error = assertThrows(
+              () => storage.session({ at }),
+              StorageError,
+            );
+            assert(error.message.includes(`${tids[first]} (`), error.message);
+            continue;
+          }
+          using past = storage.session({ at });
+          assertEquals(textOf(past, 0), `text ${i}`);
+          for (const oid of links[i]!) {
+            assertEquals(
+              textOf(past, oid),
+              `${oid}`,
+            );
+          }
+        }
+      }
+      for (const _ of storage.pack({ keep: "1h" }));
+      using early = storage.session({ at: tids[0]! });
+      assertEquals(textOf(early, 1), "1");
+      for (const _ of storage.pack({ keep: tids[1]! }));
+      check(storage, 1);
+      const again = trial.reopen === undefined ? storage : await trial.reopen();
+      check(again, 1);
+      for (const _ of again.pack({ keep: tids[3]! }));
+      check(again, 3);
+      using late = again.session();
+      assertThrows(() => late.load(1), ObjectNotFoundError);
+      packAll(again);
+      check(again, 4);
+    },
+  );
 
   test("reopening finds everything", async (storage, trial) => {
     if (trial.reopen === undefined) return;

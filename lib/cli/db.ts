@@ -242,21 +242,44 @@ const pack: Command = {
   summary: "Drop old revisions and what cannot be reached from the root",
   details:
     "A server packs while it goes on serving; a file is packed when this ends.",
-  options: [FILE, ...SERVER],
+  options: [
+    FILE,
+    ...SERVER,
+    {
+      name: "keep",
+      value: "TIME",
+      help: "Keep the history of so long, as in 7d, 12h, 30m or 90s",
+    },
+    {
+      name: "prepack",
+      help: "Keep the old file as PATH.prepack, in place of an older one",
+    },
+  ],
   run(values) {
     const file = fileOf(values);
+    const keep = values.text("keep");
+    const prepack = values.has("prepack");
+    if (file === undefined && (keep !== undefined || prepack)) {
+      throw new UsageError(
+        "Cannot tell a server what to keep: use --keep and --prepack with --file PATH",
+      );
+    }
     // Opening would make a file that is not there.
     if (file !== undefined && !existsSync(file)) {
       throw new StorageError(`Cannot pack ${file}: there is no such file`);
     }
     const before = file === undefined ? 0 : Deno.statSync(file).size;
     using storage = openStorage(values);
-    for (const _ of storage.pack());
+    const options = { prepack, ...(keep === undefined ? {} : { keep }) };
+    for (const _ of storage.pack(options));
     if (file === undefined) {
       console.log(`Packing has begun on ${nameOf(values)}`);
     } else {
       const after = Deno.statSync(file).size;
-      console.log(`Packed ${file}: ${before} bytes before, ${after} after`);
+      const kept = prepack ? `; the old file is ${file}.prepack` : "";
+      console.log(
+        `Packed ${file}: ${before} bytes before, ${after} after${kept}`,
+      );
     }
     return Promise.resolve(0);
   },
