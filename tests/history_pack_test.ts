@@ -221,6 +221,19 @@ test("a large transaction is taken over in steps, with commits in between", (pat
   assertEquals([...storage.history(1)].length, 21);
 });
 
+test("a pack ends even if a commit larger than a step follows each step", (path) => {
+  using storage = new FileStorage(path, { sync: false });
+  using session = storage.session();
+  store(session, textRecord(0, "root", [1]));
+  let steps = 0;
+  for (const _ of storage.pack()) {
+    assert(steps++ < 500, "it does not come to its end");
+    store(session, textRecord(1, `${steps} `.repeat(200_000)));
+  }
+  session.sync();
+  assertEquals(textOf(session, 1), `${steps} `.repeat(200_000));
+});
+
 test("a storage that was opened for reading only tells its history", (path) => {
   let tids: number[];
   {

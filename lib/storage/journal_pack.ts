@@ -66,6 +66,10 @@ export class JournalPack {
   #waitingBytes = 0;
   #unsynced = 0;
   #spent = 0;
+  /** From here on there is what was committed while transactions were taken over. */
+  #lateFrom = Infinity;
+  /** How many steps that has taken. */
+  #lateSteps = 0;
   #records = 0;
   #bytes = 0;
 
@@ -116,6 +120,7 @@ export class JournalPack {
     yield* this.#copyMarked();
     this.#seal();
     yield this.#progress();
+    this.#lateFrom = this.#from.end;
     yield* this.#catchUp();
 
     const unseen: Oid[] = [];
@@ -282,8 +287,10 @@ export class JournalPack {
 
   #isDue(spent: number): boolean {
     this.#spent += spent;
-    if (this.#spent < STEP) return false;
+    // Steps grow at the end, or commits as large as steps would never let it come.
+    if (this.#spent < STEP * (1 + this.#lateSteps / 8)) return false;
     this.#spent = 0;
+    if (this.#at >= this.#lateFrom) this.#lateSteps++;
     return true;
   }
 
