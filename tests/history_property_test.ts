@@ -5,6 +5,7 @@ import { ObjectNotFoundError, StorageError, UndoError } from "../lib/errors.ts";
 import type { Oid } from "../lib/serialize/record.ts";
 import { FileStorage } from "../lib/storage/file_storage.ts";
 import { FileStorage2 } from "../lib/storage/file_storage2.ts";
+import { verify } from "../lib/storage/verify.ts";
 import { textRecord } from "./storage_suite.ts";
 
 interface Thing {
@@ -244,18 +245,20 @@ function run(path: string, type: typeof FileStorage, steps: Step[]): void {
 }
 
 for (const type of [FileStorage, FileStorage2]) {
-  Deno.test(`${type.name}: whatever is committed, undone and packed, every kept moment is as in a model`, () => {
+  Deno.test(`${type.name}: whatever is committed, undone and packed, every kept moment is as in a model`, async () => {
     const directory = Deno.makeTempDirSync();
     let run_ = 0;
     let packs = 0;
     try {
-      fc.assert(
-        fc.property(
+      await fc.assert(
+        fc.asyncProperty(
           fc.array(step, { minLength: 5, maxLength: 40 }),
-          (steps) => {
+          async (steps) => {
             const path = `${directory}/${run_++}.dhara`;
             packs += steps.filter((step) => step.do === "pack").length;
             run(path, type, steps);
+            const { good, damage, dangling } = await verify(path);
+            assert(good, JSON.stringify({ damage, dangling }));
             Deno.removeSync(path);
           },
         ),
