@@ -4,7 +4,7 @@ import { recordData } from "../lib/serialize/record.ts";
 import { FileStorage } from "../lib/storage/file_storage.ts";
 import type { Session } from "../lib/storage/storage.ts";
 
-const rounds = Deno.env.get("DHARA_TEST_LONG") ? 400 : 20;
+const rounds = Deno.env.get("DHARA_TEST_LONG") ? 120 : 20;
 
 /** A process that commits, and says so, until it is ended. */
 function startCommitter(path: string) {
