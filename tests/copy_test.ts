@@ -124,3 +124,23 @@ for (
     },
   );
 }
+
+Deno.test(`a journal in use can be opened for reading, ${rounds} times`, async () => {
+  const directory = await Deno.makeTempDir();
+  const path = `${directory}/test.dhara`;
+  const committer = startCommitter(path);
+  try {
+    await committer.begun;
+    let last = 0;
+    for (let round = 0; round < 5 * rounds; round++) {
+      const before = committer.count();
+      const count = commitsIn(path, true);
+      assert(count >= before && count >= last, `${count} after ${last}`);
+      last = count;
+      await new Promise((done) => setTimeout(done, 1));
+    }
+  } finally {
+    await committer.end();
+    await Deno.remove(directory, { recursive: true });
+  }
+});
