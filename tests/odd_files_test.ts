@@ -4,10 +4,17 @@ import { ReadonlyError, StorageError } from "../lib/errors.ts";
 import { disk } from "../lib/storage/_file.ts";
 import { FileStorage } from "../lib/storage/file_storage.ts";
 import { Journal } from "../lib/storage/journal.ts";
+import {
+  BlockKind,
+  encodeBlockHead,
+  HEADER_SIZE,
+} from "../lib/storage/journal_format.ts";
 import { JournalStorage } from "../lib/storage/journal_storage.ts";
 import { createJournal } from "../lib/storage/recovery.ts";
 import { SimulatedDisk } from "./_simulated_disk.ts";
 import { store, textOf, textRecord } from "./storage_suite.ts";
+
+const NO_METADATA = new Uint8Array();
 
 function test(
   name: string,
@@ -27,11 +34,21 @@ test("a journal beyond 4 GiB is as any other", (directory) => {
   const path = `${directory}/large.dhara`;
   const end = 5 * 2 ** 30 + 12_345;
   {
-    // A file with a hole, which takes no room on the disk. What is in front of
-    // the index block is not read.
+    // A file with a hole, which takes no room on the disk: it is in an index
+    // block that is good for nothing, and so is passed over.
     const file = disk.open(path, { write: true, createNew: true });
     const header = { database: new Uint8Array(16), packs: 0 };
     createJournal(disk, file, path, header);
+    const hole = encodeBlockHead({
+      kind: BlockKind.index,
+      count: 0,
+      offset: HEADER_SIZE,
+      length: end - HEADER_SIZE,
+      tid: 0,
+      next: 0,
+      metadata: 0,
+    });
+    file.write(hole, HEADER_SIZE);
     const journal = new Journal(file, path, header);
     journal.end = end;
     journal.append(
@@ -42,6 +59,7 @@ test("a journal beyond 4 GiB is as any other", (directory) => {
       ]),
       1000,
       4,
+      NO_METADATA,
     );
     journal.writeIndex();
     journal.release();
@@ -135,7 +153,7 @@ test("tids go on growing when the clock was in the future", (directory) => {
     const header = { database: new Uint8Array(16), packs: 0 };
     createJournal(disk, file, path, header);
     const journal = new Journal(file, path, header);
-    journal.append(new Map([textRecord(0, "root")]), future, 1);
+    journal.append(new Map([textRecord(0, "root")]), future, 1, NO_METADATA);
     journal.release();
   }
   let last = future;
