@@ -2,6 +2,8 @@
 export interface ServerProcess extends AsyncDisposable {
   /** Where it listens, on 127.0.0.1. */
   readonly port: number;
+  /** The process' number. */
+  readonly pid: number;
 }
 
 function freePort(): number {
@@ -32,6 +34,7 @@ export async function startServer(path: string): Promise<ServerProcess> {
   if (done) throw new Error("The server did not start");
   return {
     port,
+    pid: process.pid,
     async [Symbol.asyncDispose]() {
       await reader.cancel();
       process.kill("SIGTERM");

@@ -4,7 +4,7 @@ import { recordData } from "../lib/serialize/record.ts";
 import { FileStorage } from "../lib/storage/file_storage.ts";
 import type { Session } from "../lib/storage/storage.ts";
 
-const rounds = Deno.env.get("DHARA_TEST_LONG") ? 400 : 20;
+const rounds = Deno.env.get("DHARA_TEST_LONG") ? 120 : 20;
 
 /** A process that commits, and says so, until it is ended. */
 function startCommitter(path: string) {
@@ -124,3 +124,23 @@ for (
     },
   );
 }
+
+Deno.test(`a journal in use can be opened for reading, ${rounds} times`, async () => {
+  const directory = await Deno.makeTempDir();
+  const path = `${directory}/test.dhara`;
+  const committer = startCommitter(path);
+  try {
+    await committer.begun;
+    let last = 0;
+    for (let round = 0; round < 5 * rounds; round++) {
+      const before = committer.count();
+      const count = commitsIn(path, true);
+      assert(count >= before && count >= last, `${count} after ${last}`);
+      last = count;
+      await new Promise((done) => setTimeout(done, 1));
+    }
+  } finally {
+    await committer.end();
+    await Deno.remove(directory, { recursive: true });
+  }
+});

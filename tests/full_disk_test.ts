@@ -23,9 +23,12 @@ async function fill(
       `${limit}; exec "$@"`,
       "sh",
       Deno.execPath(),
-      ...["run", "-A", "--no-check", "--no-config", script, path],
+      ...["run", "-A", "--no-check", "--no-config", "--no-code-cache"],
+      ...[script, path],
       ...args,
     ],
+    // What Deno keeps for later has a limit, too: it begins with little.
+    env: { DENO_DIR: `${path}.deno` },
     stderr: "null",
   }).output();
   return new TextDecoder().decode(stdout).trim().split("\n");

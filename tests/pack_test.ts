@@ -48,6 +48,45 @@ test("a pack ends, though each step is followed by a commit larger than a step",
   }
 });
 
+test("a pack of many objects goes in small steps, whatever is committed between them", (storage) => {
+  const count = 30_000;
+  using session = storage.session();
+  for (let from = 0; from < count; from += 10_000) {
+    session.allocate(10_000);
+    store(
+      session,
+      ...Array.from({ length: 10_000 }, (_, i) => from + i).map((oid) =>
+        textRecord(
+          oid,
+          "x".repeat(200),
+          [2 * oid + 1, 2 * oid + 2].filter((to) => to < count),
+        )
+      ),
+    );
+  }
+  let commits = 0;
+  let last = 0;
+  let largest = 0;
+  for (const { records } of storage.pack()) {
+    largest = Math.max(largest, records - last);
+    last = records;
+    session.sync();
+    store(session, textRecord(count - 1 - commits, `${commits}`));
+    commits++;
+  }
+  // No commit waits for more than that.
+  assert(largest <= 1000, `a step copies ${largest} records`);
+  // It copies each object once, and again if it was changed.
+  assert(last <= count + 2 * commits, `${last} records were copied`);
+  session.sync();
+  for (let i = 0; i < commits; i++) {
+    assertEquals(textOf(session, count - 1 - i), `${i}`);
+  }
+  for (let oid = 0; oid < count - commits; oid += 7) {
+    assertEquals(textOf(session, oid).length, 200);
+  }
+});
+
 Deno.test("OidQueue gives back what was put in, and knows how much is left", () => {
   const queue = new OidQueue();
   const expected: number[] = [];

@@ -10,6 +10,7 @@ import fc from "fast-check";
 import {
   ObjectNotFoundError,
   ReadConflictError,
+  ReadonlyError,
   StorageClosedError,
   StorageError,
 } from "../lib/errors.ts";
@@ -57,7 +58,7 @@ type Step =
   | { do: "load" | "allocate" | "loadMany"; who: number; n: number }
   | { do: "sync" | "open" | "close"; who: number }
   | { do: "pack" | "stop packing" | "reopen" | "crash" }
-  | { do: "pack a little"; n: number };
+  | { do: "pack a little" | "look back"; n: number };
 
 interface Change {
   pick: number;
@@ -115,6 +116,10 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     }),
   },
   {
+    weight: 3,
+    arbitrary: fc.record({ do: fc.constant("look back" as const), n: pick }),
+  },
+  {
     weight: 4,
     arbitrary: fc.record({
       do: fc.constant("pack a little" as const),
@@ -133,6 +138,8 @@ interface Subject {
   dispose(): Promise<void> | void;
   /** Whether it is a client, which cannot tell tids, nor always old revisions. */
   remote?: boolean;
+  /** Whether it keeps what was, until it is packed. */
+  history?: boolean;
 }
 
 interface Participant {
@@ -154,6 +161,8 @@ class Trial {
   #given = new Set<Oid>();
   #packing: Iterator<PackProgress> | undefined;
   #packedFrom = 0;
+  /** The first version that the last pack has left. */
+  #oldest = 0;
   #commits = 0;
 
   constructor(subject: Subject) {
@@ -196,8 +205,14 @@ class Trial {
           this.#packSome(step.n);
           break;
         case "stop packing":
-          this.#packing?.return?.();
+          if (this.#packing === undefined) break;
+          this.#packing.return?.();
           this.#packing = undefined;
+          // It may have been over but for saying so.
+          this.#oldest = this.#versions.length - 1;
+          break;
+        case "look back":
+          this.#lookBack(step.n);
           break;
         case "reopen":
           if (this.#subject.reopen === undefined) break;
@@ -211,8 +226,6 @@ class Trial {
             ({ objects }) => [...objects.keys()],
           ));
           break;
-          // Time travel, history and undo belong here: every version by
-          // "commit" since the last pack can be asked for by its tid.
       }
     }
     this.#lookAtEverything();
@@ -345,6 +358,23 @@ class Trial {
     if (!this.#subject.remote) assert(error instanceof StorageClosedError);
   }
 
+  /** Reads the storage as it was after a commit. */
+  #lookBack(n: number): void {
+    // A pack may end at any step.
+    if (!this.#subject.history || this.#packing !== undefined) return;
+    const at = this.#oldest + n % (this.#versions.length - this.#oldest);
+    const { tid, objects } = this.#versions[at]!;
+    using session = this.#storage.session({ at: tid });
+    assertEquals(session.tid, tid);
+    const most = Math.max(0, ...this.#given) + 2;
+    for (let oid = 0; oid < most; oid++) {
+      this.#load({ session, at, numbers: [] }, oid);
+    }
+    for (const [oid, { record }] of objects) {
+      assertThrows(() => session.commit([[oid, record]]), ReadonlyError);
+    }
+  }
+
   #packAll(): void {
     if (this.#packing !== undefined) {
       assertThrows(() => [...this.#storage.pack()], StorageError);
@@ -402,9 +432,13 @@ class Trial {
         assert(kept.has(oid), `#${oid} is garbage, and still there`);
       }
     }
-    if (left.size === objects.size) return;
+    if (left.size === objects.size) {
+      if (done) this.#oldest = this.#versions.length - 1;
+      return;
+    }
     const changed = new Set(objects.keys()).difference(new Set(left.keys()));
     this.#versions.push({ tid, objects: left, changed, by: "pack" });
+    this.#oldest = this.#versions.length - 1;
   }
 
   /** The storage was opened again. */
@@ -415,6 +449,7 @@ class Trial {
       const packing = this.#packing;
       assertThrows(() => packing.next(), StorageClosedError);
       this.#packing = undefined;
+      this.#oldest = this.#versions.length - 1;
     }
     this.#storage = storage;
     this.#lookAtEverything();
@@ -493,6 +528,7 @@ function fileSubject(sync: boolean): Subject {
   let crashes = 0;
   let storage = new FileStorage(path, { sync });
   return {
+    history: true,
     storage,
     reopen() {
       storage.close();

@@ -356,6 +356,15 @@ export class LocalSession implements Session {
   }
 
   #takeInvalid(): Oid[] {
+    const [removed] = this.#alsoInvalid;
+    if (removed !== undefined && this.#alsoInvalid.length === 1) {
+      // What a pack removed may be a million numbers: a set of them takes long.
+      const invalid = this.#invalid;
+      const rest = invalid.size === 0
+        ? removed
+        : removed.filter((oid) => !invalid.has(oid));
+      return [...invalid].concat(rest);
+    }
     for (const oids of this.#alsoInvalid) this.invalidate(oids);
     this.#alsoInvalid = [];
     return [...this.#invalid];

@@ -83,12 +83,12 @@ export function openJournal(
   const header = readHeader(start, name, options);
   const recovery = new Recovery(files, file, path, name, header, options);
   const journal = recovery.run(start, size);
-  if (options.readonly) return journal;
+  if (options.readonly || !options.sync) return journal;
   // Who wrote it may have ended between a write, or the rename of a pack, and
   // the sync after it. From now on what is there is counted on.
   if (size === HEADER_SIZE) createJournal(files, file, path, header);
   else {
-    if (options.sync) file.sync();
+    file.sync();
     syncName(files, path);
   }
   return journal;
