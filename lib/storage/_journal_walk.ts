@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { crc32 } from "node:zlib";
 import { DamagedFileError, StorageError } from "../errors.ts";
 import { type OpenFile, readFully, writeFully } from "./_file.ts";
 import { ChunkReader } from "./chunk_reader.ts";
@@ -14,11 +15,11 @@ import {
   checkMagic,
   decodeBlockHead,
   decodeHeader,
-  decodeSlot,
   type Header,
   HEADER_SIZE,
   SLOT_SIZE,
   SLOTS,
+  viewOf,
 } from "./journal_format.ts";
 import type { Tid } from "./storage.ts";
 
@@ -128,17 +129,42 @@ function headAt(
 }
 
 /**
- * Takes slots away that lead to what the file does not have.
+ * Compares whole blocks with their checksums.
+ *
+ * @throws {DamagedFileError} if one is wrong.
  */
-export function dropSlots(file: OpenFile): void {
-  const size = file.size();
-  for (const at of SLOTS) {
-    const bytes = new Uint8Array(SLOT_SIZE);
-    readFully(file, bytes, at);
-    const slot = decodeSlot(bytes);
-    if (slot !== undefined && slot.offset < size) continue;
-    writeFully(file, new Uint8Array(SLOT_SIZE), at);
+export function checkBlocks(
+  file: OpenFile,
+  from: number,
+  to: number,
+  name: string,
+): void {
+  const reader = new ChunkReader(file);
+  for (let at = Math.max(from, HEADER_SIZE); at < to;) {
+    const { kind, length } = headAt(reader, at, to, name)!;
+    const end = at + length;
+    let crc = 0;
+    for (const bytes of pieces(file, at, end - 4, name)) {
+      crc = crc32(bytes, crc);
+    }
+    const right = viewOf(reader.bytes(end - 4, 4, to)!).getUint32(0);
+    // The index can be made anew from the rest.
+    if (crc !== right && kind !== BlockKind.index) {
+      throw new DamagedFileError(
+        `Cannot read ${name}: it is damaged at byte ${at}: the block's checksum is wrong; see dhara db verify`,
+        { path: name, offset: at },
+      );
+    }
+    at = end;
   }
+}
+
+/**
+ * Takes the slots away: they may lead to what the file does not have, and
+ * without them whoever opens it looks at every block.
+ */
+export function clearSlots(file: OpenFile): void {
+  for (const at of SLOTS) writeFully(file, new Uint8Array(SLOT_SIZE), at);
 }
 
 /** Reads a part of a file piece by piece. */

@@ -11,7 +11,7 @@ import {
 } from "../errors.ts";
 import { disk, type OpenFile, writeFully } from "./_file.ts";
 import {
-  dropSlots,
+  clearSlots,
   type Moment,
   moments,
   pieces,
@@ -165,7 +165,7 @@ export function describeMoment(tid: Tid): string {
 }
 
 /** Returns the newest moment that is not after another one. */
-function findMoment(
+export function findMoment(
   file: OpenFile,
   path: string,
   at: Tid | Date | undefined,
@@ -227,7 +227,7 @@ export async function writeRestored(
       }
       part.truncate(0);
       await fill(part);
-      dropSlots(part);
+      clearSlots(part);
       part.sync();
     } finally {
       part.close();
@@ -264,7 +264,7 @@ async function finish(
 ): Promise<{ offset: number; message: string } | undefined> {
   const { damage } = await verify(path);
   if (damage.length > 0) return damage[0];
-  // Its slots may be gone, so this reads it all and writes an index.
+  // Its slots are gone, so this reads it all, and writes an index if that is worth it.
   new FileStorage(path, { create: false }).close();
   return (await verify(path)).damage[0];
 }
