@@ -69,19 +69,19 @@ export interface RestorePoint {
  *
  * @example
  * ```ts
- * import { Connection, restore } from "@dhara/dhara";
+ * import { Connection, restore, restorePoints } from "@dhara/dhara";
  * import { assertEquals } from "@std/assert";
  *
  * const directory = Deno.makeTempDirSync();
  * using connection = new Connection(`${directory}/bank.dhara`);
  * connection.root["ada"] = 10;
  * connection.commit();
- * const before = connection.root._p_serial!;
+ * const { tid } = [...restorePoints(`${directory}/bank.dhara`)].at(-1)!;
  * connection.root["ada"] = 0;
  * connection.commit();
  *
  * await restore(`${directory}/bank.dhara`, {
- *   at: before,
+ *   at: tid,
  *   to: `${directory}/before.dhara`,
  * });
  * {
