@@ -76,9 +76,11 @@ export function* moments(
 ): Generator<Moment, void> {
   const size = file.size();
   const reader = new ChunkReader(file);
-  // A pack may write several index blocks; it is complete before the first transaction.
+  // A pack begins with copies and index blocks, which are complete before the
+  // first transaction. What it copies later belongs to the transaction after it.
   let copied: Moment | undefined;
   let records = 0;
+  let transactions = 0;
   for (let at = from; at < size;) {
     const head = headAt(reader, at, size, name);
     if (head === undefined) break;
@@ -87,14 +89,14 @@ export function* moments(
     if (kind === BlockKind.transaction) {
       if (copied !== undefined) yield copied;
       copied = undefined;
-      records = 0;
+      transactions++;
       const packed = false;
       yield { tid, last: at, end, records: count, bytes: length, packed };
     } else if (kind === BlockKind.copy) {
       copied = undefined;
       records += count;
-    } else if (records > 0) {
-      const bytes = end - HEADER_SIZE;
+    } else if (records > 0 && transactions === 0) {
+      const bytes = end - from;
       copied = { tid, last: at, end, records, bytes, packed: true };
     }
     at = end;
