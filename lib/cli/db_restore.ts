@@ -70,11 +70,17 @@ function list(values: Values, file: string | undefined): number {
       "Cannot use --list with --at or --to: it writes nothing",
     );
   }
-  for (const { time, tid, records, bytes, packed } of restorePoints(file)) {
+  for (const point of restorePoints(file)) {
+    const { time, tid, records, bytes, packed, user, note } = point;
+    const more = [packed ? "packed" : undefined, user, note]
+      .filter((text) => text !== undefined)
+      // Whatever is in a note, it stays on its line.
+      // deno-lint-ignore no-control-regex
+      .map((text) => `  ${text.replaceAll(/[\x00-\x1f\x7f-\x9f]+/g, " ")}`);
     console.log(
       `${formatTime(time)}  ${tid}  ${count(records, "record")}  ${
         count(bytes, "byte")
-      }${packed ? "  packed" : ""}`,
+      }${more.join("")}`,
     );
   }
   return 0;

@@ -21,6 +21,7 @@ import {
   SLOTS,
   viewOf,
 } from "./journal_format.ts";
+import { decodeMetadata, type Notes } from "./metadata.ts";
 import type { Tid } from "./storage.ts";
 
 /** How much is copied at once. */
@@ -102,6 +103,15 @@ export function* moments(
     at = end;
   }
   if (copied !== undefined) yield copied;
+}
+
+/** Returns what was noted at the transaction of a moment. */
+export function notesAt(file: OpenFile, { last }: Moment): Notes {
+  const start = new Uint8Array(BLOCK_HEAD);
+  readFully(file, start, last);
+  const metadata = new Uint8Array(decodeBlockHead(start, last)?.metadata ?? 0);
+  readFully(file, metadata, last + BLOCK_HEAD);
+  return decodeMetadata(metadata) ?? {};
 }
 
 /** Returns the head at an offset, `undefined` if there is no whole block. */

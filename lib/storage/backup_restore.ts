@@ -14,8 +14,8 @@ import {
   readCatalog,
 } from "./backup_catalog.ts";
 import { text } from "./journal.ts";
+import { describeTid } from "./moment.ts";
 import {
-  describeMoment,
   findMoment,
   lastTid,
   partPath,
@@ -137,18 +137,18 @@ function hole(
   return new StorageError(
     before === undefined
       ? `${what}: the oldest state in the backups is of ${
-        describeMoment(after.first)
+        describeTid(after.first)
       }`
       : `${what}: the backups hold nothing between ${
-        describeMoment(before.last)
+        describeTid(before.last)
       } and ${
-        describeMoment(after.first)
+        describeTid(after.first)
       }, when the database was packed; choose one of these two`,
   );
 }
 
 function nameOf(limit: Tid): string {
-  return limit === Number.MAX_SAFE_INTEGER ? "now" : describeMoment(limit);
+  return limit === Number.MAX_SAFE_INTEGER ? "now" : describeTid(limit);
 }
 
 /** Writes the part of a journal that a backup holds to its place. */
