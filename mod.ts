@@ -99,3 +99,12 @@ export {
   type RestorePoint,
   restorePoints,
 } from "./lib/storage/restore.ts";
+export {
+  backup,
+  type BackupCheck,
+  type BackupEntry,
+  type BackupOptions,
+  type BackupResult,
+  checkBackups,
+} from "./lib/storage/backup.ts";
+export { restoreBackup } from "./lib/storage/backup_restore.ts";

@@ -117,9 +117,9 @@ test("restore() says what the oldest state is, and that a pack took the rest", a
   await assertRejects(
     () => restore(path, { at: models[0]!.tid - 1, to }),
     StorageError,
-    `the oldest state in it is of ${
+    `the oldest state in it is of ${models[0]!.tid} (${
       new Date(models[0]!.tid / 1000).toISOString()
-    } (${models[0]!.tid})`,
+    })`,
   );
   {
     using storage = new FileStorage(path);
@@ -130,7 +130,7 @@ test("restore() says what the oldest state is, and that a pack took the rest", a
   await assertRejects(
     () => restore(path, { at: models[4]!.tid, to }),
     StorageError,
-    `(${models[5]!.tid}), when it was packed`,
+    `the oldest state in it is of ${models[5]!.tid} (`,
   );
   await restore(path, { at: models[5]!.tid, to });
   assertHolds(to, models[5]!);
@@ -198,6 +198,14 @@ test("restore() overwrites nothing, and leaves nothing when it fails", async (di
 test("dhara db restore lists transactions and restores one", async (directory) => {
   const cwd = directory;
   const models = commitSome(`${directory}/a.dhara`, 3);
+  {
+    using storage = new FileStorage(`${directory}/a.dhara`);
+    using session = storage.session();
+    const options = { user: "ada", note: "two\nlines" };
+    const result = session.commit([textRecord(0, "noted", [])], options);
+    assert("tid" in result);
+    models.push({ tid: result.tid, state: new Map() });
+  }
   const listed = await dhara(["db", "restore", "-f", "a.dhara", "--list"], {
     cwd,
   });
@@ -207,6 +215,7 @@ test("dhara db restore lists transactions and restores one", async (directory) =
     lines.map((line) => Number(line.split(/ +/)[1])),
     models.map(({ tid }) => tid),
   );
+  assert(lines[3]!.endsWith("  ada  two lines"), lines[3]);
   const { code, stdout, stderr } = await dhara([
     ...["db", "restore", "--file", "a.dhara", "--to", "b.dhara"],
     ...["--at", `${models[1]!.tid}`],

@@ -77,6 +77,7 @@ test("verify finds nothing wrong in a good journal, and counts", async (path) =>
     objects: 7,
     reachable: 6,
     unreachable: 1,
+    unreadable: 0,
     damageCount: 0,
     danglingCount: 0,
     good: true,
@@ -246,7 +247,7 @@ test("verify goes on after damage, and says which objects are lost", (path) => {
   bytes[first!.offset + 2]! ^= 1;
   // Its newest revision is later, that of object 5 is here, with another number now.
   bytes[second!.offset + second!.length - 20]! ^= 1;
-  const { damage, objects, dangling } = verifyBytes(bytes);
+  const { damage, objects, dangling, unreadable } = verifyBytes(bytes);
   assertEquals(damage, [
     {
       offset: copy!.offset + BLOCK_HEAD,
@@ -267,7 +268,7 @@ test("verify goes on after damage, and says which objects are lost", (path) => {
       message: "object #0 cannot be loaded any more",
     },
   ]);
-  assertEquals([objects, dangling], [7, []]);
+  assertEquals([objects, dangling, unreadable], [7, [], 1]);
 });
 
 test("verify finds references that lead nowhere, if they can be reached", async (path) => {

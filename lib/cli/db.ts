@@ -19,6 +19,7 @@ import { ClientStorage } from "../storage/client_storage.ts";
 import { FileStorage } from "../storage/file_storage.ts";
 import type { Storage } from "../storage/storage.ts";
 import type { Command, Group } from "./command.ts";
+import { backupCommand } from "./db_backup.ts";
 import { restoreCommand } from "./db_restore.ts";
 import { verifyCommand } from "./db_verify.ts";
 import { type Option, UsageError, type Values } from "./options.ts";
@@ -82,6 +83,7 @@ export function dbCommands(program: Program): Group {
       client(program),
       pack,
       verifyCommand,
+      backupCommand,
       restoreCommand,
     ],
   };

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { restoreBackup } from "../storage/backup_restore.ts";
 import { restore, restorePoints } from "../storage/restore.ts";
 import type { Command } from "./command.ts";
 import { UsageError, type Values } from "./options.ts";
@@ -22,20 +23,26 @@ export const restoreCommand: Command = {
       value: "PATH",
       help: "The file that holds the database",
     },
+    { name: "from", value: "DIR", help: "A directory with backups instead" },
     { name: "at", value: "TIME", help: "The moment (the newest one)" },
     { name: "to", value: "PATH", help: "The new file" },
     { name: "list", help: "Show the transactions instead" },
   ],
   async run(values) {
     const file = values.text("file");
-    if (file === undefined) {
-      throw new UsageError("Cannot restore: say what from, with --file PATH");
+    const directory = values.text("from");
+    if ((file === undefined) === (directory === undefined)) {
+      throw new UsageError(
+        "Cannot restore: say what from, with either --file PATH or --from DIR",
+      );
     }
     if (values.has("list")) return list(values, file);
     const { at, to } = target(values);
-    const restored = await restore(file, { at, to });
+    const restored = file === undefined
+      ? await restoreBackup(directory!, { at, to })
+      : await restore(file, { at, to });
     console.log(
-      `Restored ${file} as of ${
+      `Restored ${file ?? directory} as of ${
         formatTime(restored.time)
       } (${restored.tid}) to ${to}: ${count(restored.size, "byte")}`,
     );
@@ -52,17 +59,28 @@ function target(values: Values) {
   return { to, at: at === undefined ? undefined : parseMoment(at) };
 }
 
-function list(values: Values, file: string): number {
+function list(values: Values, file: string | undefined): number {
+  if (file === undefined) {
+    throw new UsageError(
+      "Cannot list the transactions of backups; dhara db backup --check DIR lists the backups",
+    );
+  }
   if (values.has("to") || values.has("at")) {
     throw new UsageError(
       "Cannot use --list with --at or --to: it writes nothing",
     );
   }
-  for (const { time, tid, records, bytes, packed } of restorePoints(file)) {
+  for (const point of restorePoints(file)) {
+    const { time, tid, records, bytes, packed, user, note } = point;
+    const more = [packed ? "packed" : undefined, user, note]
+      .filter((text) => text !== undefined)
+      // Whatever is in a note, it stays on its line.
+      // deno-lint-ignore no-control-regex
+      .map((text) => `  ${text.replaceAll(/[\x00-\x1f\x7f-\x9f]+/g, " ")}`);
     console.log(
       `${formatTime(time)}  ${tid}  ${count(records, "record")}  ${
         count(bytes, "byte")
-      }${packed ? "  packed" : ""}`,
+      }${more.join("")}`,
     );
   }
   return 0;

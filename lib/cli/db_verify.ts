@@ -121,14 +121,16 @@ function* others(number: number, one: string): Generator<string> {
 }
 
 function* advise(
-  { damageCount }: VerifyReport,
+  { damageCount, danglingCount, unreadable }: VerifyReport,
   repaired: boolean,
 ): Generator<string> {
   if (damageCount > 0 && !repaired) {
-    yield "`dhara db verify --repair` cuts the file at damage that keeps it from being opened, and saves what it cuts off";
-  }
-  if (repaired) {
-    yield "What is damaged now lies where cutting would lose good transactions after it; all other objects can be read";
+    yield "`dhara db verify --repair` mends what keeps the file from being opened; what it cuts off it saves";
+  } else if (damageCount > 0) {
+    yield "What is damaged now was committed before good transactions, so it was not cut off";
+    if (unreadable === 0 && danglingCount === 0) {
+      yield "All objects that can be reached can be loaded; `dhara db pack` drops the rest, and the damage with it";
+    }
   }
   yield "`dhara db restore` brings back an earlier state, from a backup or from this file";
 }

@@ -69,15 +69,15 @@ export function parseOptions(
   const fail = (message: string): never => {
     throw new UsageError(`${message}; see ${command} --help`);
   };
-  const parsed = parseArgs(joinCode(args), {
+  const parsed = parseArgs(joinCode(args).map(spell), {
     string: ["_", ...all.filter((o) => o.value).map((o) => o.name)],
-    boolean: all.filter((o) => !o.value).map((o) => o.name),
+    boolean: all.filter((o) => !o.value).map((o) => spell(o.name)),
     alias: Object.fromEntries(
       all.filter((o) => o.short).map((o) => [o.name, o.short as string]),
     ),
     unknown: (arg: string) => {
       if (!arg.startsWith("-")) return true;
-      return fail(`Unknown option ${arg.replace(/=.*$/s, "")}`);
+      return fail(`Unknown option ${unspell(arg).replace(/=.*$/s, "")}`);
     },
   }) as Record<string, unknown> & { _: unknown[] };
   if (parsed._.length > names.length) {
@@ -87,7 +87,7 @@ export function parseOptions(
   const values = new Map<string, string | number | true>();
   for (const option of all) {
     // An option that was given twice is a list in one parser, the last value in the other.
-    const value = [parsed[option.name]].flat().at(-1);
+    const value = [parsed[spell(option.name)]].flat().at(-1);
     if (value === undefined || value === false) continue;
     if (value === true) values.set(option.name, true);
     else if (value === "") fail(`Option --${option.name} needs a value`);
@@ -101,6 +101,15 @@ export function parseOptions(
     values.set(name, String(value));
   });
   return new Values(values);
+}
+
+/** A parser may take `--no-compress` for the contrary of `--compress`, so it does not see the `no`. */
+function spell(arg: string): string {
+  return arg.replace(/^(--)?no-/, "$1without-");
+}
+
+function unspell(arg: string): string {
+  return arg.replace(/^--without-/, "--no-");
 }
 
 /** Code may begin with a dash, which would look like the next option: `-e CODE` becomes `--eval=CODE`. */

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { crc32 } from "node:zlib";
 import { DamagedFileError, StorageError } from "../errors.ts";
 import { type OpenFile, readFully, writeFully } from "./_file.ts";
 import { ChunkReader } from "./chunk_reader.ts";
@@ -14,12 +15,13 @@ import {
   checkMagic,
   decodeBlockHead,
   decodeHeader,
-  decodeSlot,
   type Header,
   HEADER_SIZE,
   SLOT_SIZE,
   SLOTS,
+  viewOf,
 } from "./journal_format.ts";
+import { decodeMetadata, type Notes } from "./metadata.ts";
 import type { Tid } from "./storage.ts";
 
 /** How much is copied at once. */
@@ -75,9 +77,11 @@ export function* moments(
 ): Generator<Moment, void> {
   const size = file.size();
   const reader = new ChunkReader(file);
-  // A pack may write several index blocks; it is complete before the first transaction.
+  // A pack begins with copies and index blocks, which are complete before the
+  // first transaction. What it copies later belongs to the transaction after it.
   let copied: Moment | undefined;
   let records = 0;
+  let transactions = 0;
   for (let at = from; at < size;) {
     const head = headAt(reader, at, size, name);
     if (head === undefined) break;
@@ -86,19 +90,28 @@ export function* moments(
     if (kind === BlockKind.transaction) {
       if (copied !== undefined) yield copied;
       copied = undefined;
-      records = 0;
+      transactions++;
       const packed = false;
       yield { tid, last: at, end, records: count, bytes: length, packed };
     } else if (kind === BlockKind.copy) {
       copied = undefined;
       records += count;
-    } else if (records > 0) {
-      const bytes = end - HEADER_SIZE;
+    } else if (records > 0 && transactions === 0) {
+      const bytes = end - from;
       copied = { tid, last: at, end, records, bytes, packed: true };
     }
     at = end;
   }
   if (copied !== undefined) yield copied;
+}
+
+/** Returns what was noted at the transaction of a moment. */
+export function notesAt(file: OpenFile, { last }: Moment): Notes {
+  const start = new Uint8Array(BLOCK_HEAD);
+  readFully(file, start, last);
+  const metadata = new Uint8Array(decodeBlockHead(start, last)?.metadata ?? 0);
+  readFully(file, metadata, last + BLOCK_HEAD);
+  return decodeMetadata(metadata) ?? {};
 }
 
 /** Returns the head at an offset, `undefined` if there is no whole block. */
@@ -128,17 +141,42 @@ function headAt(
 }
 
 /**
- * Takes slots away that lead to what the file does not have.
+ * Compares whole blocks with their checksums.
+ *
+ * @throws {DamagedFileError} if one is wrong.
  */
-export function dropSlots(file: OpenFile): void {
-  const size = file.size();
-  for (const at of SLOTS) {
-    const bytes = new Uint8Array(SLOT_SIZE);
-    readFully(file, bytes, at);
-    const slot = decodeSlot(bytes);
-    if (slot !== undefined && slot.offset < size) continue;
-    writeFully(file, new Uint8Array(SLOT_SIZE), at);
+export function checkBlocks(
+  file: OpenFile,
+  from: number,
+  to: number,
+  name: string,
+): void {
+  const reader = new ChunkReader(file);
+  for (let at = Math.max(from, HEADER_SIZE); at < to;) {
+    const { kind, length } = headAt(reader, at, to, name)!;
+    const end = at + length;
+    let crc = 0;
+    for (const bytes of pieces(file, at, end - 4, name)) {
+      crc = crc32(bytes, crc);
+    }
+    const right = viewOf(reader.bytes(end - 4, 4, to)!).getUint32(0);
+    // The index can be made anew from the rest.
+    if (crc !== right && kind !== BlockKind.index) {
+      throw new DamagedFileError(
+        `Cannot read ${name}: it is damaged at byte ${at}: the block's checksum is wrong; see dhara db verify`,
+        { path: name, offset: at },
+      );
+    }
+    at = end;
   }
+}
+
+/**
+ * Takes the slots away: they may lead to what the file does not have, and
+ * without them whoever opens it looks at every block.
+ */
+export function clearSlots(file: OpenFile): void {
+  for (const at of SLOTS) writeFully(file, new Uint8Array(SLOT_SIZE), at);
 }
 
 /** Reads a part of a file piece by piece. */

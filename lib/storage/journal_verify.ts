@@ -72,6 +72,7 @@ export class JournalVerifier {
   #transactions = 0;
   #records = 0;
   #reachable = 0;
+  #unreadable = 0;
   #endsWithCopy = false;
   readonly #table = new OffsetTable();
   readonly #damage: { offset: number; message: string }[] = [];
@@ -111,6 +112,7 @@ export class JournalVerifier {
       objects,
       reachable: this.#reachable,
       unreachable: objects - this.#reachable,
+      unreadable: this.#unreadable,
       good: this.#damageCount === 0 && this.#danglingCount === 0,
       damage: this.#damage,
       damageCount: this.#damageCount,
@@ -525,6 +527,7 @@ export class JournalVerifier {
     const last = this.#size - BLOCK_TRAILER;
     const entry = this.#entry(offset, last);
     if (entry?.oid !== oid || !entry.good) {
+      this.#unreadable++;
       this.#damaged(offset, `object #${oid} cannot be loaded any more`);
       return;
     }

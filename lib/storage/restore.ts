@@ -11,15 +11,17 @@ import {
 } from "../errors.ts";
 import { disk, type OpenFile, writeFully } from "./_file.ts";
 import {
-  dropSlots,
+  clearSlots,
   type Moment,
   moments,
+  notesAt,
   pieces,
   readHeader,
 } from "./_journal_walk.ts";
 import { FileStorage } from "./file_storage.ts";
 import { text } from "./journal.ts";
-import type { Tid } from "./storage.ts";
+import { describeTid, tidOf, timeOf } from "./moment.ts";
+import type { Tid, TransactionInfo } from "./storage.ts";
 import { verify } from "./verify.ts";
 
 /** Settings of {@linkcode restore}. */
@@ -46,15 +48,7 @@ export interface Restored {
 }
 
 /** One transaction that a file can be restored to. */
-export interface RestorePoint {
-  /** The transaction. */
-  readonly tid: Tid;
-  /** When it was made. */
-  readonly time: Date;
-  /** How many records it has. */
-  readonly records: number;
-  /** How many bytes they take in the file. */
-  readonly bytes: number;
+export interface RestorePoint extends TransactionInfo {
   /** Whether it is what a pack has made of all transactions up to it. */
   readonly packed: boolean;
 }
@@ -69,19 +63,19 @@ export interface RestorePoint {
  *
  * @example
  * ```ts
- * import { Connection, restore } from "@dhara/dhara";
+ * import { Connection, restore, restorePoints } from "@dhara/dhara";
  * import { assertEquals } from "@std/assert";
  *
  * const directory = Deno.makeTempDirSync();
  * using connection = new Connection(`${directory}/bank.dhara`);
  * connection.root["ada"] = 10;
  * connection.commit();
- * const before = connection.root._p_serial!;
+ * const { tid } = [...restorePoints(`${directory}/bank.dhara`)].at(-1)!;
  * connection.root["ada"] = 0;
  * connection.commit();
  *
  * await restore(`${directory}/bank.dhara`, {
- *   at: before,
+ *   at: tid,
  *   to: `${directory}/before.dhara`,
  * });
  * {
@@ -122,8 +116,10 @@ export function* restorePoints(
   const file = openForReading(path, "read");
   try {
     if (readHeader(file, path) === undefined) return;
-    for (const { tid, records, bytes, packed } of moments(file, path)) {
-      yield { tid, time: timeOfTid(tid), records, bytes, packed };
+    for (const moment of moments(file, path)) {
+      const { tid, records, bytes, packed } = moment;
+      const notes = packed ? {} : notesAt(file, moment);
+      yield { tid, time: timeOf(tid), records, bytes, packed, ...notes };
     }
   } finally {
     file.close();
@@ -142,30 +138,13 @@ export function openForReading(path: string, what: string): OpenFile {
   }
 }
 
-/** Returns the last tid of a moment: a date has milliseconds, tids have microseconds. */
+/** Returns the last tid of a moment, that of all moments if there is none. */
 export function lastTid(at: Tid | Date | undefined): Tid {
-  if (at === undefined) return Number.MAX_SAFE_INTEGER;
-  const tid = at instanceof Date ? at.getTime() * 1000 + 999 : at;
-  if (Number.isSafeInteger(tid) && tid >= 0) return tid;
-  throw new StorageError(
-    `Cannot restore ${
-      at instanceof Date ? "an invalid date" : `moment ${at}`
-    }: give a Date since 1970, or a tid`,
-  );
-}
-
-/** Returns when a tid was given. */
-export function timeOfTid(tid: Tid): Date {
-  return new Date(Math.floor(tid / 1000));
-}
-
-/** Returns a tid as messages name it. */
-export function describeMoment(tid: Tid): string {
-  return `${timeOfTid(tid).toISOString()} (${tid})`;
+  return at === undefined ? Number.MAX_SAFE_INTEGER : tidOf(at);
 }
 
 /** Returns the newest moment that is not after another one. */
-function findMoment(
+export function findMoment(
   file: OpenFile,
   path: string,
   at: Tid | Date | undefined,
@@ -178,8 +157,8 @@ function findMoment(
         if (found !== undefined) break;
         throw new StorageError(
           `Cannot restore ${path} as of ${
-            describeMoment(limit)
-          }: the oldest state in it is of ${describeMoment(moment.tid)}${
+            describeTid(limit)
+          }: the oldest state in it is of ${describeTid(moment.tid)}${
             moment.packed ? ", when it was packed; a backup may have more" : ""
           }`,
         );
@@ -227,7 +206,7 @@ export async function writeRestored(
       }
       part.truncate(0);
       await fill(part);
-      dropSlots(part);
+      clearSlots(part);
       part.sync();
     } finally {
       part.close();
@@ -246,7 +225,7 @@ export async function writeRestored(
     return {
       path: to,
       tid,
-      time: timeOfTid(tid),
+      time: timeOf(tid),
       size: Deno.statSync(to).size,
     };
   } catch (error) {
@@ -264,7 +243,7 @@ async function finish(
 ): Promise<{ offset: number; message: string } | undefined> {
   const { damage } = await verify(path);
   if (damage.length > 0) return damage[0];
-  // Its slots may be gone, so this reads it all and writes an index.
+  // Its slots are gone, so this reads it all, and writes an index if that is worth it.
   new FileStorage(path, { create: false }).close();
   return (await verify(path)).damage[0];
 }

@@ -41,6 +41,8 @@ export interface VerifyReport {
   readonly reachable: number;
   /** How many cannot; a pack drops them. */
   readonly unreachable: number;
+  /** How many of those that can be reached cannot be loaded, since their records are damaged. */
+  readonly unreadable: number;
   /** Whether there is neither damage nor a dangling reference. */
   readonly good: boolean;
   /** What is damaged, and where: the first hundred. */
