@@ -16,10 +16,12 @@ import {
   toAddress,
 } from "../protocol/address.ts";
 import { ClientStorage } from "../storage/client_storage.ts";
-import { FileStorage } from "../storage/file_storage.ts";
+import { openStorage } from "../storage/open_storage.ts";
 import type { Storage } from "../storage/storage.ts";
 import type { Command, Group } from "./command.ts";
 import { restoreCommand } from "./db_restore.ts";
+import { convertCommand } from "./db_convert.ts";
+import { exportCommand, importCommand } from "./db_export.ts";
 import { verifyCommand } from "./db_verify.ts";
 import { type Option, UsageError, type Values } from "./options.ts";
 import { readonlyView } from "./readonly.ts";
@@ -83,6 +85,9 @@ export function dbCommands(program: Program): Group {
       pack,
       verifyCommand,
       restoreCommand,
+      convertCommand,
+      exportCommand,
+      importCommand,
     ],
   };
 }
@@ -145,7 +150,7 @@ async function serve(values: Values, version: string): Promise<number> {
     : undefined;
   const tails = values.has("repair") ? savedTails(file!) : [];
   try {
-    using storage = new FileStorage(file ?? join(directory!, "temporary"), {
+    using storage = await openStorage(file ?? join(directory!, "temporary"), {
       readonly: values.has("readonly"),
       repair: values.has("repair"),
     });
@@ -219,7 +224,7 @@ function client(program: Program): Command {
       },
     ],
     async run(values) {
-      using storage = openStorage(values);
+      using storage = await openPlace(values);
       const cacheSize = values.number("cache-size");
       using connection = new Connection(
         storage,
@@ -243,14 +248,14 @@ const pack: Command = {
   details:
     "A server packs while it goes on serving; a file is packed when this ends.",
   options: [FILE, ...SERVER],
-  run(values) {
+  async run(values) {
     const file = fileOf(values);
     // Opening would make a file that is not there.
     if (file !== undefined && !existsSync(file)) {
       throw new StorageError(`Cannot pack ${file}: there is no such file`);
     }
     const before = file === undefined ? 0 : Deno.statSync(file).size;
-    using storage = openStorage(values);
+    using storage = await openPlace(values);
     for (const _ of storage.pack());
     if (file === undefined) {
       console.log(`Packing has begun on ${nameOf(values)}`);
@@ -258,7 +263,7 @@ const pack: Command = {
       const after = Deno.statSync(file).size;
       console.log(`Packed ${file}: ${before} bytes before, ${after} after`);
     }
-    return Promise.resolve(0);
+    return 0;
   },
 };
 
@@ -292,10 +297,10 @@ function fileOf(values: Values): string | undefined {
 }
 
 /** Opens the file, or connects to the server, that the options name. */
-function openStorage(values: Values): Storage {
+async function openPlace(values: Values): Promise<Storage> {
   const file = fileOf(values);
   const readonly = values.has("readonly");
-  if (file !== undefined) return new FileStorage(file, { readonly });
+  if (file !== undefined) return await openStorage(file, { readonly });
   const storage = connect(placeOf(values));
   return readonly ? readonlyView(storage) : storage;
 }

@@ -175,7 +175,7 @@ export class Connection<Root extends object = DefaultRoot>
    */
   static async open<Root extends object = DefaultRoot>(
     path: string,
-    options: ConnectionOptions & OpenStorageOptions = {},
+    options: ConnectionOptions<Root> & OpenStorageOptions = {},
   ): Promise<Connection<Root>> {
     const storage = await openStorage(path, options);
     try {
