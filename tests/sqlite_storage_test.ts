@@ -10,7 +10,7 @@ import {
 import { recordReferences } from "../lib/serialize/record.ts";
 import { SqliteStorage } from "../lib/storage/sqlite_storage.ts";
 import { Connection } from "../mod.ts";
-import { dhara, startServer } from "./_dhara.ts";
+import { dhara, Running, startServer } from "./_dhara.ts";
 import { storageSuite, store, textOf, textRecord } from "./storage_suite.ts";
 
 storageSuite("SqliteStorage", async () => {
@@ -446,4 +446,30 @@ test("can be served, looked at and packed from the command line", async (path) =
   using storage = await SqliteStorage.open(path);
   using connection = new Connection(storage);
   assertEquals(connection.root["hello"], "world");
+});
+
+test("loses nothing when its process is killed", async (path) => {
+  const program = import.meta.resolve("./_sqlite_committer.ts");
+  let last = 0;
+  for (const more of [1, 19, 30, 45]) {
+    const running = new Running(
+      ["run", "-q", "-A", "--no-check", ...importMap(), program, path],
+      {},
+      Deno.execPath(),
+    );
+    await running.until(`${last + more}\n`);
+    const { stdout } = await running.stop("SIGKILL");
+    // The last line may be cut off.
+    const said = Number(stdout.split("\n").at(-2));
+    assert(said >= last + more);
+    using storage = await SqliteStorage.open(path);
+    using session = storage.session();
+    const count = (oid: number) =>
+      new DataView(session.load(oid).slice().buffer).getUint32(12);
+    last = count(0);
+    // One more may be there than was confirmed, whole.
+    assert(last === said || last === said + 1, `${last} and ${said}`);
+    for (let oid = 1; oid <= last; oid++) assertEquals(count(oid), oid);
+    assertThrows(() => session.load(last + 1), ObjectNotFoundError);
+  }
 });
