@@ -111,13 +111,12 @@ export function* packSqlite(
     while (!step());
     const removed = unseen.filter((oid) => !seen.has(oid));
     const tid = removed.length > 0 ? nextTid(looked) : looked;
-    for (const oid of removed) {
-      database.run(
-        "INSERT INTO revision (oid, tid, crc, record) VALUES (?, ?, 0, NULL)",
-        oid,
-        tid,
-      );
-    }
+    // In one statement, since everybody waits for this transaction.
+    database.run(
+      "INSERT INTO revision (oid, tid, crc, record) SELECT value, ?, 0, NULL FROM json_each(?)",
+      tid,
+      JSON.stringify(removed),
+    );
     const cut = storage.oldest(tid);
     database.run("UPDATE dhara SET tid = ?, cut = max(cut, ?)", tid, cut);
     return cut;
