@@ -170,6 +170,28 @@ test("packs while another process commits", async (path) => {
   }
 });
 
+test("ends a pack, though each step is followed by a commit larger than a step", async (path) => {
+  using storage = await SqliteStorage.open(path, fast);
+  using session = storage.session();
+  const oids = Array.from({ length: 8 }, (_, i) => i + 1);
+  const commit = (text: string) => {
+    session.sync();
+    store(
+      session,
+      textRecord(0, "root", oids),
+      ...oids.map((oid) => textRecord(oid, text.repeat(300_000))),
+    );
+  };
+  commit("-");
+  let steps = 0;
+  for (const _ of storage.pack()) {
+    commit(`${steps % 10}`);
+    assert(++steps < 100, "it does not end");
+  }
+  session.sync();
+  assertEquals(textOf(session, 8), `${(steps - 1) % 10}`.repeat(300_000));
+});
+
 test("gets smaller by packing", async (path) => {
   {
     using storage = await SqliteStorage.open(path, fast);
