@@ -83,6 +83,16 @@ export {
   type OpenStorageOptions,
 } from "./lib/storage/open_storage.ts";
 export {
+  convert,
+  type ConvertOptions,
+  type CopyProgress,
+} from "./lib/storage/convert.ts";
+export {
+  exportLines,
+  importLines,
+  type TextOptions,
+} from "./lib/storage/export_text.ts";
+export {
   ClientStorage,
   type ClientStorageOptions,
 } from "./lib/storage/client_storage.ts";

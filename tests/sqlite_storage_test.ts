@@ -10,6 +10,7 @@ import {
 import { recordReferences } from "../lib/serialize/record.ts";
 import { SqliteStorage } from "../lib/storage/sqlite_storage.ts";
 import { Connection } from "../mod.ts";
+import { dhara, Running, startServer } from "./_dhara.ts";
 import { storageSuite, store, textOf, textRecord } from "./storage_suite.ts";
 
 storageSuite("SqliteStorage", async () => {
@@ -167,6 +168,28 @@ test("packs while another process commits", async (path) => {
   for (const oid of links) {
     assertEquals(textOf(one, oid), oid <= oids.at(-1)! ? "text" : "fresh");
   }
+});
+
+test("ends a pack, though each step is followed by a commit larger than a step", async (path) => {
+  using storage = await SqliteStorage.open(path, fast);
+  using session = storage.session();
+  const oids = Array.from({ length: 8 }, (_, i) => i + 1);
+  const commit = (text: string) => {
+    session.sync();
+    store(
+      session,
+      textRecord(0, "root", oids),
+      ...oids.map((oid) => textRecord(oid, text.repeat(300_000))),
+    );
+  };
+  commit("-");
+  let steps = 0;
+  for (const _ of storage.pack()) {
+    commit(`${steps % 10}`);
+    assert(++steps < 100, "it does not end");
+  }
+  session.sync();
+  assertEquals(textOf(session, 8), `${(steps - 1) % 10}`.repeat(300_000));
 });
 
 test("gets smaller by packing", async (path) => {
@@ -390,4 +413,85 @@ test("is loaded by open(), not by importing the library", async (path) => {
     second,
     `Cannot open ${path}: SQLite cannot be loaded (SQLite was loaded)`,
   );
+});
+
+test("reads the past, as far as it is kept", async (path) => {
+  using storage = await SqliteStorage.open(path, fast);
+  const tids: number[] = [];
+  {
+    using session = storage.session();
+    for (const text of ["first", "second", "third", "fourth"]) {
+      tids.push(store(session, textRecord(0, text, [1]), textRecord(1, text)));
+    }
+    tids.push(store(session, textRecord(0, "alone")));
+  }
+  const textAt = (at: number) => {
+    using past = storage.session({ at });
+    assertEquals(past.sync(), []);
+    assertThrows(() => past.commit([textRecord(0, "no")]), ReadonlyError);
+    return `${textOf(past, 0)} ${textOf(past, 1)}`;
+  };
+  assertEquals(textAt(tids[0]!), "first first");
+  assertEquals(textAt(tids[1]!), "second second");
+  for (const _ of storage.pack({ keep: tids[2]! }));
+  assertThrows(() => textAt(tids[1]!), StorageError, "a pack has dropped");
+  assertEquals(textAt(tids[2]!), "third third");
+  assertEquals(textAt(tids[3]!), "fourth fourth");
+  using now = storage.session();
+  assertThrows(() => now.load(1), ObjectNotFoundError);
+  assertThrows(
+    () => [...storage.pack({ prepack: true })],
+    StorageError,
+    "packed in place",
+  );
+  assertThrows(
+    () => now.commit([textRecord(0, "x")], { note: "n" }),
+    StorageError,
+    "it keeps no notes",
+  );
+});
+
+test("can be served, looked at and packed from the command line", async (path) => {
+  const { server, port } = await startServer(["--file", path]);
+  const where = ["--port", port];
+  const code = 'root["hello"] = "world"; connection.commit(); root["hello"]';
+  const first = await dhara(["db", "client", ...where, "--eval", code]);
+  assertEquals(first.stderr, "");
+  // No lock keeps anybody out.
+  const read = ["--file", path, "--eval", 'root["hello"]'];
+  const second = await dhara(["db", "client", ...read]);
+  assertEquals(second.stdout, first.stdout);
+  const packed = await dhara(["db", "pack", "--file", path]);
+  assertEquals(packed.stderr, "");
+  assert(packed.stdout.startsWith(`Packed ${path}: `));
+  await server.stop();
+  using storage = await SqliteStorage.open(path);
+  using connection = new Connection(storage);
+  assertEquals(connection.root["hello"], "world");
+});
+
+test("loses nothing when its process is killed", async (path) => {
+  const program = import.meta.resolve("./_sqlite_committer.ts");
+  let last = 0;
+  for (const more of [1, 19, 30, 45]) {
+    const running = new Running(
+      ["run", "-q", "-A", "--no-check", ...importMap(), program, path],
+      {},
+      Deno.execPath(),
+    );
+    await running.until(`${last + more}\n`);
+    const { stdout } = await running.stop("SIGKILL");
+    // The last line may be cut off.
+    const said = Number(stdout.split("\n").at(-2));
+    assert(said >= last + more);
+    using storage = await SqliteStorage.open(path);
+    using session = storage.session();
+    const count = (oid: number) =>
+      new DataView(session.load(oid).slice().buffer).getUint32(12);
+    last = count(0);
+    // One more may be there than was confirmed, whole.
+    assert(last === said || last === said + 1, `${last} and ${said}`);
+    for (let oid = 1; oid <= last; oid++) assertEquals(count(oid), oid);
+    assertThrows(() => session.load(last + 1), ObjectNotFoundError);
+  }
 });

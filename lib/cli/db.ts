@@ -16,11 +16,13 @@ import {
   toAddress,
 } from "../protocol/address.ts";
 import { ClientStorage } from "../storage/client_storage.ts";
-import { FileStorage } from "../storage/file_storage.ts";
+import { openStorage } from "../storage/open_storage.ts";
 import type { Storage } from "../storage/storage.ts";
 import type { Command, Group } from "./command.ts";
 import { backupCommand } from "./db_backup.ts";
 import { restoreCommand } from "./db_restore.ts";
+import { convertCommand } from "./db_convert.ts";
+import { exportCommand, importCommand } from "./db_export.ts";
 import { verifyCommand } from "./db_verify.ts";
 import { type Option, UsageError, type Values } from "./options.ts";
 import { readonlyView } from "./readonly.ts";
@@ -85,6 +87,9 @@ export function dbCommands(program: Program): Group {
       verifyCommand,
       backupCommand,
       restoreCommand,
+      convertCommand,
+      exportCommand,
+      importCommand,
     ],
   };
 }
@@ -147,7 +152,7 @@ async function serve(values: Values, version: string): Promise<number> {
     : undefined;
   const tails = values.has("repair") ? savedTails(file!) : [];
   try {
-    using storage = new FileStorage(file ?? join(directory!, "temporary"), {
+    using storage = await openStorage(file ?? join(directory!, "temporary"), {
       readonly: values.has("readonly"),
       repair: values.has("repair"),
     });
@@ -221,7 +226,7 @@ function client(program: Program): Command {
       },
     ],
     async run(values) {
-      using storage = openStorage(values);
+      using storage = await openPlace(values);
       const cacheSize = values.number("cache-size");
       using connection = new Connection(
         storage,
@@ -257,7 +262,7 @@ const pack: Command = {
       help: "Keep the old file as PATH.prepack, in place of an older one",
     },
   ],
-  run(values) {
+  async run(values) {
     const file = fileOf(values);
     const keep = values.text("keep");
     const prepack = values.has("prepack");
@@ -271,7 +276,7 @@ const pack: Command = {
       throw new StorageError(`Cannot pack ${file}: there is no such file`);
     }
     const before = file === undefined ? 0 : Deno.statSync(file).size;
-    using storage = openStorage(values);
+    using storage = await openPlace(values);
     const options = { prepack, ...(keep === undefined ? {} : { keep }) };
     for (const _ of storage.pack(options));
     if (file === undefined) {
@@ -283,7 +288,7 @@ const pack: Command = {
         `Packed ${file}: ${before} bytes before, ${after} after${kept}`,
       );
     }
-    return Promise.resolve(0);
+    return 0;
   },
 };
 
@@ -317,10 +322,10 @@ function fileOf(values: Values): string | undefined {
 }
 
 /** Opens the file, or connects to the server, that the options name. */
-function openStorage(values: Values): Storage {
+async function openPlace(values: Values): Promise<Storage> {
   const file = fileOf(values);
   const readonly = values.has("readonly");
-  if (file !== undefined) return new FileStorage(file, { readonly });
+  if (file !== undefined) return await openStorage(file, { readonly });
   const storage = connect(placeOf(values));
   return readonly ? readonlyView(storage) : storage;
 }

@@ -76,7 +76,7 @@ export function parseOptions(
       all.filter((o) => o.short).map((o) => [o.name, o.short as string]),
     ),
     unknown: (arg: string) => {
-      if (!arg.startsWith("-")) return true;
+      if (!arg.startsWith("-") || arg === "-") return true;
       return fail(`Unknown option ${unspell(arg).replace(/=.*$/s, "")}`);
     },
   }) as Record<string, unknown> & { _: unknown[] };

@@ -45,6 +45,7 @@ export function* packSqlite(
   let records = 0;
   let bytes = 0;
   let looked = newestTid(database);
+  let longer = 1;
 
   function add(oid: Oid): void {
     if (seen.add(oid)) queue.push(oid);
@@ -52,8 +53,8 @@ export function* packSqlite(
 
   // Follows references until the step is over; returns whether none is left.
   function step(): boolean {
-    const mostRecords = records + STEP_RECORDS;
-    const mostBytes = bytes + STEP_BYTES;
+    const mostRecords = records + longer * STEP_RECORDS;
+    const mostBytes = bytes + longer * STEP_BYTES;
     while (records < mostRecords && bytes < mostBytes) {
       const oid = queue.shift();
       if (oid === undefined) return true;
@@ -74,6 +75,8 @@ export function* packSqlite(
       looked,
     );
     looked = rows[0]!["tid"] as Tid;
+    // When commits bring more than a step reads, only longer steps come to an end.
+    longer *= 2;
     const oids = new Set(rows.map(({ oid }) => oid as Oid | null));
     oids.delete(null);
     for (const oid of oids as Set<Oid>) {
@@ -111,13 +114,12 @@ export function* packSqlite(
     while (!step());
     const removed = unseen.filter((oid) => !seen.has(oid));
     const tid = removed.length > 0 ? nextTid(looked) : looked;
-    for (const oid of removed) {
-      database.run(
-        "INSERT INTO revision (oid, tid, crc, record) VALUES (?, ?, 0, NULL)",
-        oid,
-        tid,
-      );
-    }
+    // In one statement, since everybody waits for this transaction.
+    database.run(
+      "INSERT INTO revision (oid, tid, crc, record) SELECT value, ?, 0, NULL FROM json_each(?)",
+      tid,
+      JSON.stringify(removed),
+    );
     const cut = storage.oldest(tid);
     database.run("UPDATE dhara SET tid = ?, cut = max(cut, ?)", tid, cut);
     return cut;

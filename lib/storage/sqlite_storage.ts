@@ -25,6 +25,7 @@ import {
   nextTid,
   type Records,
 } from "./local_session.ts";
+import { cutOff, describeTid, tidOf } from "./moment.ts";
 import {
   type Row,
   type SqliteClass,
@@ -33,9 +34,12 @@ import {
 } from "./sqlite_database.ts";
 import { packSqlite } from "./sqlite_pack.ts";
 import type {
+  CommitOptions,
   CommitResult,
+  PackOptions,
   PackProgress,
   Session,
+  SessionOptions,
   Storage,
   Tid,
 } from "./storage.ts";
@@ -122,9 +126,17 @@ export class SqliteStorage implements Storage {
     return this.#database.path;
   }
 
-  /** Opens a session on the newest snapshot. */
-  session(): Session {
+  /**
+   * Opens a session on the newest snapshot, or on one of the past.
+   *
+   * @throws {StorageError} if a pack has dropped that moment.
+   */
+  session({ at }: SessionOptions = {}): Session {
     this.#checkOpen();
+    const tid = this.#database.explain(
+      "read",
+      () => at === undefined ? this.#state("tid") : this.#tidAt(tidOf(at)),
+    );
     const session = new SqliteSession(
       {
         name: this.path,
@@ -140,7 +152,8 @@ export class SqliteStorage implements Storage {
           ),
         forget: (session) => this.#sessions.delete(session),
       },
-      this.#database.explain("read", () => this.#state("tid")),
+      tid,
+      at !== undefined,
     );
     this.#sessions.add(session);
     return session;
@@ -149,13 +162,14 @@ export class SqliteStorage implements Storage {
   /**
    * Drops what cannot be reached from the root, and old revisions that no
    * session on this storage reads. A session of another process may find that
-   * a revision is gone; it gets a {@linkcode ReadConflictError}. See
+   * a revision is gone; it gets a {@linkcode ReadConflictError}. With `keep`,
+   * nothing is dropped that could be seen since then. See
    * {@linkcode Storage.pack}.
    *
-   * @throws {StorageError} if another pack is under way.
+   * @throws {StorageError} if another pack is under way, or it is told to keep the old file.
    * @throws {ReadonlyError} if the storage is read-only.
    */
-  *pack(): Generator<PackProgress, void> {
+  *pack({ keep, prepack }: PackOptions = {}): Generator<PackProgress, void> {
     this.#checkOpen();
     if (this.readonly) {
       throw new ReadonlyError(
@@ -167,12 +181,22 @@ export class SqliteStorage implements Storage {
         `Cannot pack ${this.path}: another pack is under way`,
       );
     }
+    if (prepack) {
+      throw new StorageError(
+        `Cannot keep the old file when packing ${this.path}: SQLite files are packed in place; copy it before`,
+      );
+    }
+    const kept = keep === undefined ? Infinity : cutOff(keep);
     this.#packing = true;
     try {
       const steps = packSqlite(this.#database, {
         newest: (oid) => this.#read(oid, LARGEST_OID),
         oldest: (newest) =>
-          Math.min(newest, ...[...this.#sessions].map(({ tid }) => tid)),
+          Math.min(
+            newest,
+            kept,
+            ...[...this.#sessions].map(({ tid }) => tid),
+          ),
       });
       for (;;) {
         this.#checkOpen();
@@ -214,6 +238,21 @@ export class SqliteStorage implements Storage {
     return this.#database.get("SELECT next, tid, cut FROM dhara")![
       name
     ] as number;
+  }
+
+  #tidAt(moment: Tid): Tid {
+    const tid = this.#database.get(
+      "SELECT max(tid) AS tid FROM revision WHERE tid <= ?",
+      moment,
+    )!["tid"] as Tid | null;
+    const cut = this.#state("cut");
+    // The transaction itself may be gone, though nothing of it was dropped since.
+    if (moment >= cut) return Math.max(tid ?? 0, cut);
+    throw new StorageError(
+      `Cannot read ${this.path} as of ${
+        describeTid(moment)
+      }: a pack has dropped what was before ${describeTid(cut)}`,
+    );
   }
 
   /** Returns the newest record that is not newer than `tid`: `null` if the object was removed. */
@@ -407,10 +446,12 @@ class SqliteSession implements Session {
   #tid: Tid;
   /** The first moment that it read. */
   readonly began: Tid;
+  readonly #past: boolean;
   #closed = false;
 
-  constructor(owner: Owner, tid: Tid) {
+  constructor(owner: Owner, tid: Tid, past: boolean) {
     this.#owner = owner;
+    this.#past = past;
     this.#tid = this.began = tid;
   }
 
@@ -439,17 +480,33 @@ class SqliteSession implements Session {
 
   sync(): Oid[] {
     this.#checkOpen();
+    if (this.#past) return [];
     const { tid, oids } = this.#owner.news(this.#tid);
     this.#tid = tid;
     return oids;
   }
 
-  commit(records: Iterable<readonly [Oid, Uint8Array]>): CommitResult {
+  commit(
+    records: Iterable<readonly [Oid, Uint8Array]>,
+    { note, user }: CommitOptions = {},
+  ): CommitResult {
     this.#checkOpen();
+    if (note !== undefined || user !== undefined) {
+      throw new StorageError(
+        `Cannot commit with a note or a user to ${this.#owner.name}: it keeps no notes`,
+      );
+    }
     const checked = checkRecords(records);
     // Taking the records may have run code of the caller.
     this.#checkOpen();
     if (checked.size === 0) return { tid: this.#tid };
+    if (this.#past) {
+      throw new ReadonlyError(
+        `Cannot commit to ${this.#owner.name}: the session reads the past, as of ${
+          describeTid(this.#tid)
+        }`,
+      );
+    }
     const result = this.#owner.commit(this, checked);
     if ("tid" in result) this.#tid = result.tid;
     return result;

@@ -1,0 +1,110 @@
+/**
+ * `dhara db convert`: copies a database from one storage to another.
+ *
+ * @module
+ */
+import { ClientStorage } from "../storage/client_storage.ts";
+import { convert, type CopyProgress } from "../storage/convert.ts";
+import { FileStorage } from "../storage/file_storage.ts";
+import {
+  type Format,
+  formatFor,
+  openStorage,
+} from "../storage/open_storage.ts";
+import { SqliteStorage } from "../storage/sqlite_storage.ts";
+import type { Storage } from "../storage/storage.ts";
+import type { Command } from "./command.ts";
+import { type Option, UsageError, type Values } from "./options.ts";
+import { count, ProgressLine } from "./progress.ts";
+import { makeWhole } from "./whole_file.ts";
+
+/** The format of a file that a command makes. */
+export const TO_FORMAT: Option = {
+  name: "to-format",
+  value: "FORMAT",
+  help: "journal or sqlite (by the name: sqlite for .sqlite and .db)",
+};
+
+/** The command `dhara db convert`. */
+export const convertCommand: Command = {
+  names: ["convert"],
+  summary: "Copy a database to a new file, of the same format or another",
+  details:
+    "FROM and TO are files, or servers: tcp:HOST:PORT or unix:PATH. All objects\nthat can be reached from the root are copied; they keep their numbers.\nHistory is not copied. TO must not be there, or, on a server, be empty.",
+  options: [TO_FORMAT],
+  arguments: ["from", "to"],
+  async run(values) {
+    const from = needed(values, "from", "dhara db convert FROM TO");
+    const to = needed(values, "to", "dhara db convert FROM TO");
+    using line = new ProgressLine();
+    using source = await openSource(from);
+    const { objects } = await fill(
+      to,
+      values,
+      (target) =>
+        convert(source, target, {
+          progress: ({ objects }) =>
+            line.show(`Copying ${from}: ${count(objects, "object")}`),
+        }),
+    );
+    console.log(`Copied ${count(objects, "object")} from ${from} to ${to}`);
+    return 0;
+  },
+};
+
+/** Returns an argument that there must be. */
+export function needed(values: Values, name: string, usage: string): string {
+  const value = values.text(name);
+  if (value) return value;
+  throw new UsageError(`Say ${name.toUpperCase()}: ${usage}`);
+}
+
+/** Opens a file that must be there, or a server, for reading. */
+export async function openSource(place: string): Promise<Storage> {
+  return openServer(place) ?? await openStorage(place, { readonly: true });
+}
+
+/** Lets `work` fill a new database in a file, which is there when it is complete, or an empty one on a server. */
+export async function fill(
+  place: string,
+  values: Values,
+  work: (storage: Storage) => CopyProgress | Promise<CopyProgress>,
+): Promise<CopyProgress> {
+  const format = formatOption(values) ?? formatFor(place);
+  using server = openServer(place);
+  if (server) return await work(server);
+  return await makeWhole(place, async (part) => {
+    // It is synced when it is complete.
+    using storage = format === "sqlite"
+      ? await SqliteStorage.open(part, { sync: false })
+      : new FileStorage(part, { sync: false });
+    return await work(storage);
+  });
+}
+
+function formatOption(values: Values): Format | undefined {
+  const format = values.text("to-format");
+  if (format === undefined || format === "journal" || format === "sqlite") {
+    return format;
+  }
+  throw new UsageError(
+    `Cannot take --to-format ${format}: it must be journal or sqlite`,
+  );
+}
+
+function openServer(place: string): Storage | undefined {
+  if (place.startsWith("unix:")) {
+    return new ClientStorage({ address: place.slice(5) });
+  }
+  if (!place.startsWith("tcp:")) return undefined;
+  const [, host, port] = /^tcp:(.+):(\d+)$/.exec(place) ?? [];
+  if (host === undefined || Number(port) > 65535) {
+    throw new UsageError(
+      `Cannot take ${place}: a server is tcp:HOST:PORT or unix:PATH`,
+    );
+  }
+  return new ClientStorage({
+    host: host.replace(/^\[(.*)\]$/, "$1"),
+    port: Number(port),
+  });
+}
