@@ -106,16 +106,18 @@ export class SocketWorker {
   }
 
   #wait(timeout: number, complaint: string): void {
-    const answer = Atomics.wait(
-      this.#control,
-      Slot.answers,
-      this.#answers,
-      timeout,
-    );
-    if (answer === "timed-out") {
-      // The worker may write to the shared memory at any time from now on.
-      this.terminate();
-      throw new ServerUnavailableError(complaint);
+    const control = this.#control;
+    const before = this.#answers;
+    const end = performance.now() + timeout;
+    // The worker counts an answer and then wakes us, which may come so late
+    // that it wakes us while we wait for the next one: the count decides.
+    while (Atomics.load(control, Slot.answers) === before) {
+      const left = Math.max(0, end - performance.now());
+      if (Atomics.wait(control, Slot.answers, before, left) === "timed-out") {
+        // The worker may write to the shared memory at any time from now on.
+        this.terminate();
+        throw new ServerUnavailableError(complaint);
+      }
     }
     this.#answers++;
   }
