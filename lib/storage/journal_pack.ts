@@ -59,6 +59,8 @@ export class JournalPack {
   /** Where the next transaction to be taken over begins. */
   #at: number;
   #to: Journal | undefined;
+  /** Where objects that were changed since the pack began were then. */
+  #before = new Map<Oid, number>();
   /** What is copied already, or will be. */
   #seen = new OidSet();
   #queue = new OidQueue();
@@ -66,10 +68,15 @@ export class JournalPack {
   #waitingBytes = 0;
   #unsynced = 0;
   #spent = 0;
-  /** From here on there is what was committed while transactions were taken over. */
-  #lateFrom = Infinity;
-  /** How many steps that has taken. */
-  #lateSteps = 0;
+  /** From here on there is what was committed since the pack began. */
+  readonly #lateFrom: number;
+  #catchingUp = false;
+  /** How much of the block at `#at` is done. */
+  #inBlock = 0;
+  /** How much was left after the last step. */
+  #backlog = Infinity;
+  /** How many times longer steps have become. */
+  #longer = 1;
   #records = 0;
   #bytes = 0;
 
@@ -87,6 +94,7 @@ export class JournalPack {
     );
     this.#moment = tid;
     this.#at = end;
+    this.#lateFrom = from.end;
     const { files } = storage;
     files.remove(this.#path);
     const file = files.open(this.#path, { write: true, createNew: true });
@@ -114,13 +122,20 @@ export class JournalPack {
     }
   }
 
+  /** Notes that an object is about to be changed. */
+  changing(oid: Oid): void {
+    // Their revisions may become many: better not to go through all of them.
+    if (this.#to === undefined || this.#before.has(oid)) return;
+    this.#before.set(oid, this.#from.offsetOf(oid));
+  }
+
   /** Does all of it, in steps. */
   *run(): Generator<PackProgress, void> {
     this.#mark(ROOT_OID);
     yield* this.#copyMarked();
     this.#seal();
     yield this.#progress();
-    this.#lateFrom = this.#from.end;
+    this.#catchingUp = true;
     yield* this.#catchUp();
 
     const unseen: Oid[] = [];
@@ -163,7 +178,7 @@ export class JournalPack {
       const oid = this.#queue.shift();
       if (oid === undefined) break;
       // A reference may lead nowhere, as it did before.
-      let offset = from.offsetOf(oid);
+      let offset = this.#before.get(oid) ?? from.offsetOf(oid);
       while (offset !== 0) {
         const { tid, record, previous } = from.entry(offset, oid);
         offset = tid > this.#moment ? previous : 0;
@@ -191,6 +206,7 @@ export class JournalPack {
       const head = blockAt(from, this.#at);
       if (head.kind === BlockKind.transaction) yield* this.#takeOver(head);
       this.#at += head.length;
+      this.#inBlock = 0;
       if (this.#isDue(LOOK)) yield this.#progress();
     }
   }
@@ -287,10 +303,16 @@ export class JournalPack {
 
   #isDue(spent: number): boolean {
     this.#spent += spent;
-    // Steps grow at the end, or commits as large as steps would never let it come.
-    if (this.#spent < STEP * (1 + this.#lateSteps / 8)) return false;
+    // A block is looked at twice.
+    this.#inBlock += spent / 2;
+    if (this.#spent < STEP * this.#longer) return false;
     this.#spent = 0;
-    if (this.#at >= this.#lateFrom) this.#lateSteps++;
+    if (this.#catchingUp && this.#at >= this.#lateFrom) {
+      // When commits bring more than a step does, only longer steps come to an end.
+      const left = this.#from.end - this.#at - this.#inBlock;
+      if (left >= this.#backlog) this.#longer *= 2;
+      this.#backlog = left;
+    }
     return true;
   }
 

@@ -243,6 +243,7 @@ export class JournalStorage implements HistoricalStorage {
   }
 
   #append(records: Records, next: Oid, notes: Notes): Tid {
+    for (const oid of records.keys()) this.#pack?.changing(oid);
     const tid = nextTid(this.#journal.tid);
     this.#journal.append(records, tid, next, encodeMetadata(notes));
     return tid;
