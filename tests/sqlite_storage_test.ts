@@ -28,7 +28,7 @@ storageSuite("SqliteStorage", async () => {
       Deno.removeSync(directory, { recursive: true });
     },
   };
-});
+}, { readsPast: true });
 
 function test(name: string, run: (path: string) => Promise<void>) {
   Deno.test(`SqliteStorage ${name}`, async () => {
