@@ -404,7 +404,7 @@ class Trial {
   /**
    * What a pack removes while others commit is up to it, within bounds: nothing
    * that can be reached, and all that could be reached neither from the root
-   * nor from what was committed since it began.
+   * nor from an object that was committed since it began, as it is or was.
    */
   #notePacked(done: boolean): void {
     const { tid, objects } = this.#newest;
@@ -422,11 +422,10 @@ class Trial {
     for (const oid of needed) assert(left.has(oid), `#${oid} is lost`);
     if (done) {
       const since = this.#versions.slice(this.#packedFrom);
-      const kept = new Set(since.flatMap((version, i) => [
-        ...reachable(
-          version,
-          i > 0 && version.by === "commit" ? version.changed : [],
-        ),
+      const committed = since.slice(1).filter(({ by }) => by === "commit")
+        .flatMap(({ changed }) => [...changed]);
+      const kept = new Set(since.flatMap((version) => [
+        ...reachable(version, committed),
       ]));
       for (const oid of left.keys()) {
         assert(kept.has(oid), `#${oid} is garbage, and still there`);
