@@ -24,9 +24,12 @@ import type { Storage } from "./lib/storage/storage.ts";
 export { DEFAULT_HOST, DEFAULT_PORT };
 export type { Oid } from "./lib/serialize/record.ts";
 export type {
+  CommitOptions,
   CommitResult,
+  PackOptions,
   PackProgress,
   Session,
+  SessionOptions,
   Storage,
   Tid,
 } from "./lib/storage/storage.ts";
