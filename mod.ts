@@ -97,6 +97,7 @@ export {
   type ClientStorageOptions,
 } from "./lib/storage/client_storage.ts";
 export {
+  type Format,
   verify,
   type VerifyOptions,
   type VerifyProgress,

@@ -71,6 +71,7 @@ test("verify finds nothing wrong in a good journal, and counts", async (path) =>
   const report = await verify(path);
   assertEquals(report, {
     path,
+    format: "journal",
     size: Deno.statSync(path).size,
     transactions: 4,
     records: 5 + 1 + 2 + 1 + 2,

@@ -6,6 +6,7 @@
 import { existsSync } from "node:fs";
 import { StorageError } from "../errors.ts";
 import { FileStorage, type Repair } from "../storage/file_storage.ts";
+import { formatOf } from "../storage/open_storage.ts";
 import { verify, type VerifyReport } from "../storage/verify.ts";
 import type { Command } from "./command.ts";
 import { UsageError } from "./options.ts";
@@ -62,6 +63,11 @@ function repair(file: string): void {
   if (!existsSync(file)) {
     throw new StorageError(`Cannot repair ${file}: there is no such file`);
   }
+  if (formatOf(file) === "sqlite") {
+    throw new StorageError(
+      `Cannot repair ${file}: it is a SQLite database; restore a copy of it, or save what can be loaded with dhara db export`,
+    );
+  }
   using storage = new FileStorage(file, { repair: true });
   for (const line of describeRepairs(storage)) console.log(line);
 }
@@ -98,7 +104,9 @@ function* describe(report: VerifyReport): Generator<string> {
   }: ${report.reachable} can be reached from the root, ${report.unreachable} cannot`;
   for (const note of report.notes) yield `Note: ${note}`;
   for (const { offset, message } of report.damage) {
-    yield `Damage at byte ${offset}: ${message}`;
+    yield report.format === "sqlite"
+      ? `Damage: ${message}`
+      : `Damage at byte ${offset}: ${message}`;
   }
   yield* others(report.damageCount - report.damage.length, "damaged place");
   for (const { oid, from } of report.dangling) {
@@ -121,9 +129,13 @@ function* others(number: number, one: string): Generator<string> {
 }
 
 function* advise(
-  { damageCount, danglingCount, unreadable }: VerifyReport,
+  { format, damageCount, danglingCount, unreadable }: VerifyReport,
   repaired: boolean,
 ): Generator<string> {
+  if (format === "sqlite") {
+    yield "A SQLite file cannot be repaired here; restore a copy of it, or save what can be loaded with `dhara db export`";
+    return;
+  }
   if (damageCount > 0 && !repaired) {
     yield "`dhara db verify --repair` mends what keeps the file from being opened; what it cuts off it saves";
   } else if (damageCount > 0) {

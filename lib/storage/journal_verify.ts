@@ -106,6 +106,7 @@ export class JournalVerifier {
     const { objects } = this.#table;
     return {
       path: this.#path,
+      format: "journal",
       size: this.#size,
       transactions: this.#transactions,
       records: this.#records,

@@ -532,7 +532,8 @@ class SqliteSession implements Session {
   }
 }
 
-async function loadSqlite(path: string): Promise<SqliteClass> {
+/** Imports the package for SQLite. */
+export async function loadSqlite(path: string): Promise<SqliteClass> {
   try {
     // Importing the package opens its library, so it is not imported above.
     const module: unknown = await import("@db/sqlite");

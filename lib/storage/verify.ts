@@ -5,9 +5,15 @@
  */
 import { DharaError, StorageError } from "../errors.ts";
 import type { Oid } from "../serialize/record.ts";
-import { disk, type OpenFile } from "./_file.ts";
+import { disk } from "./_file.ts";
 import { text } from "./journal.ts";
 import { JournalVerifier } from "./journal_verify.ts";
+import { type Format, formatOf } from "./open_storage.ts";
+import { SqliteDatabase } from "./sqlite_database.ts";
+import { loadSqlite } from "./sqlite_storage.ts";
+import { SqliteVerifier } from "./sqlite_verify.ts";
+
+export type { Format } from "./open_storage.ts";
 
 /** How far {@linkcode verify} has come. */
 export interface VerifyProgress {
@@ -29,6 +35,8 @@ export interface VerifyOptions {
 export interface VerifyReport {
   /** The file, as it was given. */
   readonly path: string;
+  /** What kind of file it is. */
+  readonly format: Format;
   /** How many bytes of it were read: all that it had then. */
   readonly size: number;
   /** How many transactions the file holds, without what a pack has merged. */
@@ -47,7 +55,7 @@ export interface VerifyReport {
   readonly good: boolean;
   /** What is damaged, and where: the first hundred. */
   readonly damage: readonly {
-    /** Where, in bytes from the beginning of the file. */
+    /** Where, in bytes from the beginning of the file; 0 in SQLite, which hides its places. */
     readonly offset: number;
     /** What is wrong there. */
     readonly message: string;
@@ -71,8 +79,8 @@ export interface VerifyReport {
 const TURN = 20;
 
 /**
- * Reads a whole database file and tells what is wrong with it: every checksum
- * and length, the order of the transactions, the references from each revision
+ * Reads a whole database file, a journal or SQLite, and tells what is wrong
+ * with it: every checksum and length, the order of the transactions, the references from each revision
  * to the one before, the index against the journal, and what can be reached
  * from the root. Nothing is changed, and a server may go on using the file: it
  * is read as it was when this began.
@@ -102,19 +110,16 @@ export async function verify(
   path: string,
   { onProgress }: VerifyOptions = {},
 ): Promise<VerifyReport> {
-  let file: OpenFile | undefined;
+  let file: { close(): void } | undefined;
   try {
-    file = disk.open(path, { write: false });
-    const steps = new JournalVerifier(file, path).run();
-    let turn = performance.now();
-    for (;;) {
-      const step = steps.next();
-      if (step.done) return step.value;
-      onProgress?.(step.value);
-      if (performance.now() - turn < TURN) continue;
-      await new Promise((resolve) => setTimeout(resolve));
-      turn = performance.now();
+    if (isSqlite(path)) {
+      const database = file = new SqliteDatabase(await loadSqlite(path), path, {
+        readonly: true,
+      });
+      return await inTurns(new SqliteVerifier(database).run(), onProgress);
     }
+    const journal = file = disk.open(path, { write: false });
+    return await inTurns(new JournalVerifier(journal, path).run(), onProgress);
   } catch (error) {
     if (error instanceof DharaError) throw error;
     const why = error instanceof Deno.errors.NotFound
@@ -123,5 +128,29 @@ export async function verify(
     throw new StorageError(`Cannot verify ${path}: ${why}`, { cause: error });
   } finally {
     file?.close();
+  }
+}
+
+function isSqlite(path: string): boolean {
+  try {
+    return formatOf(path) === "sqlite";
+  } catch {
+    // The journal's verifier tells more about files that are none.
+    return false;
+  }
+}
+
+async function inTurns(
+  steps: Generator<VerifyProgress, VerifyReport>,
+  onProgress: VerifyOptions["onProgress"],
+): Promise<VerifyReport> {
+  let turn = performance.now();
+  for (;;) {
+    const step = steps.next();
+    if (step.done) return step.value;
+    onProgress?.(step.value);
+    if (performance.now() - turn < TURN) continue;
+    await new Promise((resolve) => setTimeout(resolve));
+    turn = performance.now();
   }
 }
