@@ -188,7 +188,7 @@ test("FileStorage says what is wrong with a path", (path, directory) => {
   assertThrows(
     () => new FileStorage(`${directory}/no/where`),
     StorageError,
-    "there is no such file",
+    "the folder that it should be in is not there",
   );
   assertThrows(() => new FileStorage(""), StorageError, "the path is empty");
   assertEquals(namesIn(directory), []);

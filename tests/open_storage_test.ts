@@ -115,3 +115,19 @@ test("Connection.open() closes the storage with itself", async (directory) => {
     assertEquals(other.root["count"], 1);
   }
 });
+
+Deno.test("openStorage() says that the folder of a new file is missing", async () => {
+  const directory = Deno.makeTempDirSync();
+  try {
+    for (const name of ["x.dhara", "x.sqlite"]) {
+      await assertRejects(
+        () => openStorage(`${directory}/missing/${name}`),
+        StorageError,
+        "the folder that it should be in is not there",
+      );
+    }
+    assertEquals([...Deno.readDirSync(directory)], []);
+  } finally {
+    Deno.removeSync(directory, { recursive: true });
+  }
+});

@@ -300,7 +300,7 @@ function open(
     try {
       file = files.open(path, { write: !readonly, create });
     } catch (error) {
-      throw explain(error, path);
+      throw explain(error, path, create);
     }
     if (readonly) return file;
     try {
@@ -333,10 +333,12 @@ function realPath(files: Files, path: string): string {
   }
 }
 
-function explain(error: unknown, path: string): unknown {
+function explain(error: unknown, path: string, create = false): unknown {
   if (error instanceof DharaError) return error;
-  const why = error instanceof Deno.errors.NotFound
-    ? "there is no such file"
-    : text(error);
+  const why = !(error instanceof Deno.errors.NotFound)
+    ? text(error)
+    : create
+    ? "the folder that it should be in is not there"
+    : "there is no such file";
   return new StorageError(`Cannot open ${path}: ${why}`, { cause: error });
 }

@@ -5,8 +5,8 @@
  *
  * @module
  */
-import { statSync } from "node:fs";
-import { resolve } from "node:path";
+import { existsSync, statSync } from "node:fs";
+import { dirname, resolve } from "node:path";
 import {
   DamagedFileError,
   DharaError,
@@ -109,6 +109,11 @@ export class SqliteDatabase {
     const size = this.#size();
     if (size === undefined && (readonly || !create)) {
       throw new StorageError(`Cannot open ${path}: there is no such file`);
+    }
+    if (size === undefined && !existsSync(dirname(resolve(path)))) {
+      throw new StorageError(
+        `Cannot open ${path}: the folder that it should be in is not there`,
+      );
     }
     this.#sqlite = this.explain("open", () =>
       // A whole path is never one of the names that mean something to SQLite.
