@@ -54,6 +54,7 @@ export {
   type PackProgress,
   type RevisionInfo,
   type Session,
+  type SessionCommitOptions,
   type SessionOptions,
   type Storage,
   type Tid,

@@ -29,6 +29,7 @@ export type {
   PackOptions,
   PackProgress,
   Session,
+  SessionCommitOptions,
   SessionOptions,
   Storage,
   Tid,

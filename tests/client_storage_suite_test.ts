@@ -42,6 +42,7 @@ class Adapted implements Storage {
       allocate: (count) => this.#allocate(session, count),
       load: (oid) => session.load(oid),
       loadMany: (oids) => session.loadMany(oids),
+      has: (oid) => session.has(oid),
       sync: () => {
         const changed = session.sync();
         tid = this.#newest;
@@ -49,13 +50,13 @@ class Adapted implements Storage {
       },
       commit: (records, options): CommitResult => {
         const all = [...records];
-        if (all.length === 0) return { tid };
+        if (all.length === 0) return { tid, changed: [] };
         for (const [oid] of all) {
           while (!this.#given.has(oid)) this.#allocate(session, 1);
         }
         const result = session.commit(all, options);
         if ("tid" in result) tid = this.#newest = result.tid;
-        return "tid" in result ? { tid } : result;
+        return "tid" in result ? { ...result, tid } : result;
       },
       close: () => session.close(),
       [Symbol.dispose]: () => session.close(),

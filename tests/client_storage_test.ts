@@ -328,7 +328,7 @@ Deno.test("a commit of nothing answers the session's own tid", async () => {
   await using server = await ServerWorker.start();
   using storage = new ClientStorage({ port: server.port });
   using session = storage.session();
-  assertEquals(session.commit([]), { tid: session.tid });
+  assertEquals(session.commit([]), { tid: session.tid, changed: [] });
 });
 
 Deno.test("pack() makes the server pack", async () => {

@@ -209,7 +209,7 @@ test("FileStorage opened for reading only changes nothing and takes no lock", (p
       ReadonlyError,
       `Cannot commit to ${path}`,
     );
-    assertEquals(session.commit([]), { tid: session.tid });
+    assertEquals(session.commit([]), { tid: session.tid, changed: [] });
     assertThrows(() => [...reading.pack()], ReadonlyError);
     session.allocate(10);
     using other = another.session();

@@ -102,7 +102,7 @@ test("a session at a moment reads what was there, and stays there", (path) => {
   assertEquals(textOf(session, 0), "b");
   assertThrows(() => session.commit([textRecord(0, "x")]), ReadonlyError);
   assertThrows(() => session.allocate(1), ReadonlyError);
-  assertEquals(session.commit([]), { tid: tids[1]! });
+  assertEquals(session.commit([]), { tid: tids[1]!, changed: [] });
   using empty = storage.session({ at: tids[0]! - 1 });
   assertEquals(empty.tid, 0);
   assertThrows(() => empty.load(0), ObjectNotFoundError);

@@ -171,9 +171,9 @@ export function storageSuite(
     using session = storage.session();
     using other = storage.session();
     const tid = session.tid;
-    assertEquals(session.commit([]), { tid });
+    assertEquals(session.commit([]), { tid, changed: [] });
     store(other, textRecord(0, "by another"));
-    assertEquals(session.commit([]), { tid });
+    assertEquals(session.commit([]), { tid, changed: [] });
     assertEquals(session.sync(), [0]);
     assertEquals(session.tid, other.tid);
   });
@@ -598,7 +598,7 @@ export function storageSuite(
       const first = session.tid;
       const second = store(session, textRecord(0, "root", [1]));
       // Without records there is no transaction.
-      assertEquals(session.commit([], notes), { tid: second });
+      assertEquals(session.commit([], notes), { tid: second, changed: [] });
       function check(storage: Storage): void {
         assert(isHistorical(storage));
         const [newest, oldest, ...more] = [...storage.transactions()];

@@ -26,10 +26,11 @@ function readonlySession(session: Session): Session {
     allocate: (count) => session.allocate(count),
     load: (oid) => session.load(oid),
     loadMany: (oids) => session.loadMany(oids),
+    has: (oid) => session.has(oid),
     sync: () => session.sync(),
     commit(records) {
       for (const _ of records) throw refusal("commit");
-      return { tid: session.tid };
+      return { tid: session.tid, changed: [] };
     },
     close: () => session.close(),
     [Symbol.dispose]: () => session.close(),

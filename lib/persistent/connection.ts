@@ -324,10 +324,17 @@ export class Connection<Root extends object = DefaultRoot>
 
   #store(options: CommitOptions): void {
     const changes = this.#objects.encode();
+    let changed: readonly Oid[];
     try {
       for (;;) {
-        const result = this.#session.commit(changes.records, options);
-        if ("tid" in result) break;
+        const result = this.#session.commit(changes.records, {
+          ...options,
+          accessed: (oid) => this.#objects.wasAccessed(oid),
+        });
+        if ("tid" in result) {
+          changed = result.changed;
+          break;
+        }
         this.#checkConflicts(result.invalid);
         // Nothing of it matters here: go on from the newest snapshot.
         this.#moveOn(this.#session.sync());
@@ -337,6 +344,7 @@ export class Connection<Root extends object = DefaultRoot>
       throw error;
     }
     this.#objects.settle(changes);
+    this.#objects.invalidate(changed);
   }
 
   /** The snapshot has moved in the middle of a transaction, which is fine unless it shows. */

@@ -312,7 +312,12 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
 
   /** Returns those of the objects that the transaction under way has accessed. */
   accessed(oids: readonly Oid[]): Oid[] {
-    return oids.filter((oid) => this.cache.get(oid)?.serial === this.serial);
+    return oids.filter((oid) => this.wasAccessed(oid));
+  }
+
+  /** Returns whether the transaction under way has accessed an object. */
+  wasAccessed(oid: Oid): boolean {
+    return this.cache.get(oid)?.serial === this.serial;
   }
 
   /** From now on every access fails. */

@@ -5,6 +5,7 @@
  * @module
  */
 import {
+  ObjectNotFoundError,
   ReadConflictError,
   StorageClosedError,
   StorageError,
@@ -15,11 +16,11 @@ import { Client1 } from "../protocol/client1.ts";
 import { checkRecords, transactionLength } from "../protocol/transaction.ts";
 import type { Oid } from "../serialize/record.ts";
 import type {
-  CommitOptions,
   CommitResult,
   PackOptions,
   PackProgress,
   Session,
+  SessionCommitOptions,
   SessionOptions,
   Storage,
   Tid,
@@ -223,6 +224,17 @@ class ClientSession implements Session {
     return this.#client.loadMany(oids);
   }
 
+  has(oid: Oid): boolean {
+    this.#check();
+    try {
+      this.load(oid);
+      return true;
+    } catch (error) {
+      if (error instanceof ObjectNotFoundError) return false;
+      throw error;
+    }
+  }
+
   sync(): Oid[] {
     this.#check();
     this.#learn(this.#client.sync());
@@ -234,7 +246,7 @@ class ClientSession implements Session {
 
   commit(
     records: Iterable<readonly [Oid, Uint8Array]>,
-    { note, user }: CommitOptions = {},
+    { note, user, accessed = () => true }: SessionCommitOptions = {},
   ): CommitResult {
     this.#check();
     if (note !== undefined || user !== undefined) {
@@ -243,24 +255,26 @@ class ClientSession implements Session {
       );
     }
     const all = checkRecords(records);
-    if (all.size === 0) return { tid: this.#tid };
+    if (all.size === 0) return { tid: this.#tid, changed: [] };
     if (transactionLength(all) >= 2 ** 32) {
       throw new StorageError(
         "Cannot commit: the protocol takes less than 4 GiB at once",
       );
     }
     this.#learn(this.#client.beginCommit());
-    if (this.#pending.size > 0) {
+    const changed = [...this.#pending];
+    if (changed.some(accessed)) {
       this.#client.giveUpCommit();
-      return { invalid: [...this.#pending] };
+      return { invalid: changed };
     }
     if (!this.#client.finishCommit(all)) {
       // Somebody was faster while the records travelled.
       this.#learn(this.#client.sync());
       return { invalid: [...this.#pending] };
     }
+    this.#pending.clear();
     this.#tid = newTid(this.#tid);
-    return { tid: this.#tid };
+    return { tid: this.#tid, changed };
   }
 
   close(): void {

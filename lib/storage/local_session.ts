@@ -20,9 +20,9 @@ import { isEmpty, type Notes, notesOf } from "./metadata.ts";
 import { describeTid, tidOf } from "./moment.ts";
 import { OidSet } from "./oid_set.ts";
 import type {
-  CommitOptions,
   CommitResult,
   Session,
+  SessionCommitOptions,
   SessionOptions,
   Tid,
 } from "./storage.ts";
@@ -274,21 +274,27 @@ export class LocalSession implements Session {
     return oids.map((oid) => this.load(oid));
   }
 
+  /** See {@linkcode Session.has}. */
+  has(oid: Oid): boolean {
+    this.#checkOpen();
+    return Number.isSafeInteger(oid) && oid >= 0 &&
+      this.#snapshot.load(oid) !== undefined;
+  }
+
   /** See {@linkcode Session.sync}. */
   sync(): Oid[] {
     this.#checkOpen();
     if (this.#fixed) return [];
     const invalid = this.#takeInvalid();
     this.#move();
-    this.#invalid = new Set();
-    this.#alsoInvalid = [];
+    this.#forgetInvalid();
     return invalid;
   }
 
   /** See {@linkcode Session.commit}. */
   commit(
     records: Iterable<readonly [Oid, Uint8Array]>,
-    options?: CommitOptions,
+    options: SessionCommitOptions = {},
   ): CommitResult {
     this.#checkOpen();
     const notes = notesOf(options);
@@ -300,19 +306,21 @@ export class LocalSession implements Session {
     const checked = checkRecords(records);
     // Taking the records may have run code of the caller.
     this.#checkOpen();
-    if (checked.size === 0) return { tid: this.tid };
+    if (checked.size === 0) return { tid: this.tid, changed: [] };
     if (this.#fixed) throw this.#refusal("commit to");
     if (this.#backend.readonly) {
       throw new ReadonlyError(
         `Cannot commit to ${this.#backend.name}: it was opened for reading only`,
       );
     }
-    if (this.#invalid.size > 0 || this.#alsoInvalid.length > 0) {
-      return { invalid: this.#takeInvalid() };
+    const changed = this.#takeInvalid();
+    if (changed.some(options.accessed ?? (() => true))) {
+      return { invalid: changed };
     }
     const tid = this.#sessions.commit(this, this.#snapshot, checked, notes);
+    this.#forgetInvalid();
     this.#move();
-    return { tid };
+    return { tid, changed };
   }
 
   /** Notes that others have changed objects. */
@@ -353,6 +361,11 @@ export class LocalSession implements Session {
     const last = this.#snapshot;
     this.#snapshot = this.#backend.snapshot();
     last.release();
+  }
+
+  #forgetInvalid(): void {
+    this.#invalid = new Set();
+    this.#alsoInvalid = [];
   }
 
   #takeInvalid(): Oid[] {

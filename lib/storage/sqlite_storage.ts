@@ -34,11 +34,11 @@ import {
 } from "./sqlite_database.ts";
 import { packSqlite } from "./sqlite_pack.ts";
 import type {
-  CommitOptions,
   CommitResult,
   PackOptions,
   PackProgress,
   Session,
+  SessionCommitOptions,
   SessionOptions,
   Storage,
   Tid,
@@ -145,10 +145,10 @@ export class SqliteStorage implements Storage {
           this.#database.explain("read", () => this.#load(oid, tid)),
         allocate: (count) => this.#allocate(count),
         news: (tid) => this.#database.explain("read", () => this.#news(tid)),
-        commit: (session, records) =>
+        commit: (session, records, accessed) =>
           this.#database.explain(
             "commit to",
-            () => this.#commit(session, records),
+            () => this.#commit(session, records, accessed),
           ),
         forget: (session) => this.#sessions.delete(session),
       },
@@ -358,7 +358,11 @@ export class SqliteStorage implements Storage {
     }
   }
 
-  #commit(session: SqliteSession, records: Records): CommitResult {
+  #commit(
+    session: SqliteSession,
+    records: Records,
+    accessed: (oid: Oid) => boolean,
+  ): CommitResult {
     if (this.readonly) {
       throw new ReadonlyError(
         `Cannot commit to ${this.path}: it was opened for reading only`,
@@ -367,7 +371,7 @@ export class SqliteStorage implements Storage {
     const database = this.#database;
     const result = database.write((): CommitResult => {
       const news = this.#news(session.tid);
-      if (news.oids.length > 0) return { invalid: news.oids };
+      if (news.oids.some(accessed)) return { invalid: news.oids };
       const next = this.#nextAfter(records);
       this.#checkReferences(records, session.began);
       const tid = nextTid(news.tid);
@@ -381,7 +385,7 @@ export class SqliteStorage implements Storage {
         );
       }
       database.run("UPDATE dhara SET tid = ?, next = ?", tid, next);
-      return { tid };
+      return { tid, changed: news.oids };
     });
     if ("tid" in result) this.#noteStored(records);
     return result;
@@ -436,7 +440,11 @@ interface Owner {
   load(oid: Oid, tid: Tid): Uint8Array | undefined;
   allocate(count: number): Oid[];
   news(tid: Tid): { tid: Tid; oids: Oid[] };
-  commit(session: SqliteSession, records: Records): CommitResult;
+  commit(
+    session: SqliteSession,
+    records: Records,
+    accessed: (oid: Oid) => boolean,
+  ): CommitResult;
   forget(session: SqliteSession): void;
 }
 
@@ -478,6 +486,12 @@ class SqliteSession implements Session {
     return oids.map((oid) => this.load(oid));
   }
 
+  has(oid: Oid): boolean {
+    this.#checkOpen();
+    return Number.isSafeInteger(oid) && oid >= 0 &&
+      this.#owner.load(oid, this.#tid) !== undefined;
+  }
+
   sync(): Oid[] {
     this.#checkOpen();
     if (this.#past) return [];
@@ -488,7 +502,7 @@ class SqliteSession implements Session {
 
   commit(
     records: Iterable<readonly [Oid, Uint8Array]>,
-    { note, user }: CommitOptions = {},
+    { note, user, accessed = () => true }: SessionCommitOptions = {},
   ): CommitResult {
     this.#checkOpen();
     if (note !== undefined || user !== undefined) {
@@ -499,7 +513,7 @@ class SqliteSession implements Session {
     const checked = checkRecords(records);
     // Taking the records may have run code of the caller.
     this.#checkOpen();
-    if (checked.size === 0) return { tid: this.#tid };
+    if (checked.size === 0) return { tid: this.#tid, changed: [] };
     if (this.#past) {
       throw new ReadonlyError(
         `Cannot commit to ${this.#owner.name}: the session reads the past, as of ${
@@ -507,7 +521,7 @@ class SqliteSession implements Session {
         }`,
       );
     }
-    const result = this.#owner.commit(this, checked);
+    const result = this.#owner.commit(this, checked, accessed);
     if ("tid" in result) this.#tid = result.tid;
     return result;
   }

@@ -15,8 +15,12 @@ export type Tid = number;
 
 /** What {@linkcode Session.commit} answers. */
 export type CommitResult =
-  /** The transaction is durable, and it is the session's snapshot now. */
-  | { readonly tid: Tid }
+  /**
+   * The transaction is durable, and it is the session's snapshot now. What
+   * others had changed since the last one, none of it accessed, is `changed`:
+   * as after `sync()`, it is not told again.
+   */
+  | { readonly tid: Tid; readonly changed: readonly Oid[] }
   /**
    * Nothing was stored: these objects were changed since the session's
    * snapshot. The snapshot has not moved; `sync()` moves it.
@@ -37,6 +41,16 @@ export interface CommitOptions {
   readonly note?: string;
   /** Who made it: any text of up to 65,536 UTF-16 units. */
   readonly user?: string;
+}
+
+/** What a session is told with a commit. */
+export interface SessionCommitOptions extends CommitOptions {
+  /**
+   * Whether the transaction has accessed an object, which must be true of all
+   * that it stores. Changes that others have made to objects that it did not
+   * access do not stand in its way. Without it, every change does.
+   */
+  readonly accessed?: (oid: Oid) => boolean;
 }
 
 /** Which moment a session reads. */
@@ -131,20 +145,23 @@ export interface Session extends Disposable {
   load(oid: Oid): Uint8Array;
   /** Like `load` for each number, in one request where there is a network. */
   loadMany(oids: readonly Oid[]): Uint8Array[];
+  /** Whether there is an object of this number in the snapshot. It costs less than to load it. */
+  has(oid: Oid): boolean;
   /** Moves to the newest snapshot and returns what others have changed since the last one. */
   sync(): Oid[];
   /**
    * Stores records durably, all of them or none, and moves the snapshot to the
-   * new transaction. Stores nothing if anything at all was changed by others
-   * since the snapshot: which of it matters is for the caller to know. Without
-   * records it stores nothing and answers the session's own `tid`.
+   * new transaction. Stores nothing if others have changed anything since the
+   * snapshot that this transaction has accessed, as `accessed` tells; anything
+   * at all without it. Without records it stores nothing and answers the
+   * session's own `tid`.
    *
    * @throws {ReadonlyError} if the storage, or the session, is read-only.
    * @throws {StorageError} if there is a note or a user, and the storage cannot keep them.
    */
   commit(
     records: Iterable<readonly [Oid, Uint8Array]>,
-    options?: CommitOptions,
+    options?: SessionCommitOptions,
   ): CommitResult;
   /** Ends the session. Closing twice is fine. */
   close(): void;
