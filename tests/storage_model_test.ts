@@ -345,7 +345,7 @@ class Trial {
 
   #sync(participant: Participant): void {
     const changed = participant.session.sync();
-    assertEquals(new Set(changed), this.#invalid(participant));
+    assertEquals(new Set<unknown>(changed), this.#invalid(participant));
     participant.at = this.#versions.length - 1;
   }
 

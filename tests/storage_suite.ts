@@ -16,6 +16,7 @@ import {
   recordReferences,
 } from "../lib/serialize/record.ts";
 import {
+  type Changed,
   isHistorical,
   type Session,
   type Storage,
@@ -65,7 +66,8 @@ export function store(
   return result.tid;
 }
 
-function sorted(oids: readonly Oid[]): Oid[] {
+function sorted(oids: readonly Oid[] | "everything"): Changed {
+  if (oids === "everything") return oids;
   return [...oids].sort((a, b) => a - b);
 }
 
@@ -562,7 +564,7 @@ export function storageSuite(
       assertEquals(textOf(b, 0), "root");
       assertEquals(textOf(b, 1), "one");
     }
-    assertEquals(sorted(b.sync()).includes(0), true);
+    assertEquals(new Set<unknown>(b.sync()).has(0), true);
     assertEquals(textOf(b, 0), "root, alone");
     assertThrows(() => b.load(1), ObjectNotFoundError);
   });
@@ -585,7 +587,7 @@ export function storageSuite(
     const result = b.commit([textRecord(2, "good", [1])]);
     assert("invalid" in result);
     assertEquals(result.invalid.includes(1), true);
-    assertEquals(b.sync().includes(1), true);
+    assertEquals(new Set<unknown>(b.sync()).has(1), true);
     // A program may still have it in its hands, without looking into it.
     assertThrows(() => b.commit([textRecord(2, "good", [1])]), DharaError);
     using c = storage.session();

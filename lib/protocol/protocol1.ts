@@ -133,7 +133,7 @@ export class Client {
         await this.#allocate((await this.#channel.read(1))[0]!);
         return true;
       case Command.sync:
-        await this.#putOids(this.#session.sync());
+        await this.#sync();
         return true;
       case Command.commit:
         await this.#commit();
@@ -193,6 +193,17 @@ export class Client {
     if (this.#channel.full) await this.#channel.flush();
   }
 
+  async #sync(): Promise<void> {
+    const changed = this.#session.sync();
+    // The protocol has no word for it; a client that connects again holds nothing.
+    if (changed === "everything") {
+      throw new ProtocolError(
+        "Cannot tell the client what has changed: the storage does not know",
+      );
+    }
+    await this.#putOids(changed);
+  }
+
   async #putOids(oids: readonly Oid[]): Promise<void> {
     this.#channel.putUint32(oids.length);
     for (const oid of oids) {
@@ -247,7 +258,7 @@ export class Client {
   }
 
   async #commit(): Promise<void> {
-    await this.#putOids(this.#session.sync());
+    await this.#sync();
     await this.#channel.flush();
     const length = view(await this.#channel.read(4)).getUint32(0);
     if (length === 0) return;

@@ -27,6 +27,12 @@ export type CommitResult =
    */
   | { readonly invalid: readonly Oid[] };
 
+/**
+ * What others have changed, as {@linkcode Session.sync} tells: numbers of
+ * objects, or `"everything"` if it is not known what.
+ */
+export type Changed = Oid[] | "everything";
+
 /** How far a {@linkcode Storage.pack} has come. */
 export interface PackProgress {
   /** Records copied so far. */
@@ -154,8 +160,14 @@ export interface Session extends Disposable {
   loadMany(oids: readonly Oid[]): Uint8Array[];
   /** Whether there is an object of this number in the snapshot. It costs less than to load it. */
   has(oid: Oid): boolean;
-  /** Moves to the newest snapshot and returns what others have changed since the last one. */
-  sync(): Oid[];
+  /**
+   * Moves to the newest snapshot and returns what others have changed since the
+   * last one, or `"everything"` if nobody can say what it was, such as after a
+   * server was away: then whatever the caller holds is to be loaded again. A
+   * session that has lost its snapshot, and can find another, throws from
+   * `load` and `commit` until it is asked to `sync()`.
+   */
+  sync(): Changed;
   /**
    * Stores records durably, all of them or none, and moves the snapshot to the
    * new transaction. Stores nothing if others have changed anything since the
