@@ -109,7 +109,7 @@ try {
   // From now on the peak is that of the pack.
   Deno.writeTextFileSync(`/proc/${server.pid}/clear_refs`, "5");
   const began = performance.now();
-  for (const _ of storage.pack());
+  storage.pack();
   const { ino } = Deno.statSync(path);
   let seconds = 0;
   let peak = 0;

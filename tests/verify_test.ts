@@ -48,7 +48,7 @@ function makeJournal(path: string): void {
       textRecord(4, "garbage"),
       textRecord(1100, "on another page", [0]),
     );
-    for (const _ of storage.pack());
+    storage.pack();
     session.sync();
     store(session, textRecord(1, "one, changed"));
     // Numbers that are given out and not used make closing write an index.

@@ -476,7 +476,7 @@ export class Connection<Root extends object = DefaultRoot>
   pack(options: PackOptions = {}): void {
     this.#checkOpen("pack()");
     this.#checkNoChanges("pack");
-    for (const _ of this.storage.pack(options));
+    this.storage.pack(options);
     this.abort();
   }
 

@@ -121,13 +121,20 @@ export interface Storage extends Disposable {
   session(options?: SessionOptions): Session;
   /**
    * Drops what cannot be reached from the root, and old revisions, except for
-   * what it is told to keep. It does its work in steps, one for each step of
-   * the iteration, and nothing unless it is iterated to the end; commits and
-   * loads may happen between steps.
+   * what it is told to keep. Returns how much it has copied.
    *
    * @throws {StorageError} if the storage cannot keep what it is told to.
    */
-  pack(options?: PackOptions): Iterable<PackProgress>;
+  pack(options?: PackOptions): PackProgress;
+  /**
+   * Packs in steps, so that a server can go on serving: one for each step of
+   * the iteration, and commits and loads may happen between them. What it is
+   * told is checked at once, but nothing is packed unless it is iterated to the
+   * end; whoever has no use for the steps calls `pack()`.
+   *
+   * @throws {StorageError} if the storage cannot keep what it is told to.
+   */
+  packInSteps(options?: PackOptions): Iterable<PackProgress>;
   /** Closes the storage and every session on it. Closing twice is fine. */
   close(): void;
 }
