@@ -46,6 +46,7 @@ export { PersistentDict } from "./lib/collections/dict.ts";
 export { PersistentList } from "./lib/collections/list.ts";
 export { PersistentSet } from "./lib/collections/set.ts";
 export {
+  type Changed,
   type CommitOptions,
   type CommitResult,
   type HistoricalStorage,

@@ -45,7 +45,7 @@ function commitSome(path: string, count: number, model: Model = new Map()) {
 
 function packFile(path: string): void {
   using storage = new FileStorage(path);
-  for (const _ of storage.pack());
+  storage.pack();
 }
 
 function flip(path: string, offset: number): void {
@@ -190,7 +190,7 @@ test("what is restored is what session({ at }) reads, also after packs that keep
   };
   for (let i = 0; i < 15; i++) commit();
   for (const keep of [5, 14]) {
-    for (const _ of storage.pack({ keep: tids[keep]! })) {
+    for (const _ of storage.packInSteps({ keep: tids[keep]! })) {
       session.sync();
       if (tids.length < 40) commit();
     }

@@ -106,6 +106,7 @@ Deno.test("convert() copies large databases in several transactions, the root la
       return session;
     },
     pack: () => to.pack(),
+    packInSteps: () => to.packInSteps(),
     close: () => to.close(),
     [Symbol.dispose]: () => to.close(),
   };

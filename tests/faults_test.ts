@@ -187,7 +187,7 @@ class Program {
   pack(options?: PackOptions): void {
     this.#try(() => {
       const storage = this.#storage!;
-      for (const _ of storage.pack(options)) {
+      for (const _ of storage.packInSteps(options)) {
         this.commit([1], []);
         // Somebody who opens it again has given up the pack.
         if (this.#storage !== storage) return;

@@ -123,7 +123,7 @@ test("restore() says what the oldest state is, and that a pack took the rest", a
   );
   {
     using storage = new FileStorage(path);
-    for (const _ of storage.pack());
+    storage.pack();
     using session = storage.session();
     store(session, textRecord(0, "after", [1]));
   }

@@ -74,7 +74,7 @@ function runSteps(storage: Storage, steps: Step[]): void {
 
   for (const step of steps) {
     if (step.do === "pack") {
-      packing ??= storage.pack()[Symbol.iterator]();
+      packing ??= storage.packInSteps()[Symbol.iterator]();
       if (packing.next().done) packing = undefined;
       continue;
     }

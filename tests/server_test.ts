@@ -6,6 +6,7 @@ import {
 } from "../lib/errors.ts";
 import type { Session, Storage } from "../lib/storage/storage.ts";
 import { MemoryStorage } from "../lib/storage/memory_storage.ts";
+import { packToEnd } from "../lib/storage/reachable.ts";
 import {
   type LogLevel,
   StorageServer,
@@ -84,7 +85,7 @@ class Served implements AsyncDisposable {
 function altered(
   storage: Storage,
   session: (session: Session) => Partial<Session>,
-  pack: () => ReturnType<Storage["pack"]> = () => storage.pack(),
+  packInSteps: Storage["packInSteps"] = () => storage.packInSteps(),
 ): Storage {
   return {
     session() {
@@ -105,7 +106,8 @@ function altered(
         ...changes,
       };
     },
-    pack,
+    pack: () => packToEnd(packInSteps()),
+    packInSteps,
     close: () => storage.close(),
     [Symbol.dispose]: () => storage.close(),
   };

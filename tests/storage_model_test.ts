@@ -18,6 +18,7 @@ import type { Oid } from "../lib/serialize/record.ts";
 import { ClientStorage } from "../lib/storage/client_storage.ts";
 import { FileStorage } from "../lib/storage/file_storage.ts";
 import { MemoryStorage } from "../lib/storage/memory_storage.ts";
+import { packToEnd } from "../lib/storage/reachable.ts";
 import type {
   PackProgress,
   Session,
@@ -344,7 +345,7 @@ class Trial {
 
   #sync(participant: Participant): void {
     const changed = participant.session.sync();
-    assertEquals(new Set(changed), this.#invalid(participant));
+    assertEquals(new Set<unknown>(changed), this.#invalid(participant));
     participant.at = this.#versions.length - 1;
   }
 
@@ -377,11 +378,11 @@ class Trial {
 
   #packAll(): void {
     if (this.#packing !== undefined) {
-      assertThrows(() => [...this.#storage.pack()], StorageError);
+      assertThrows(() => this.#storage.pack(), StorageError);
       return;
     }
     this.#packedFrom = this.#versions.length - 1;
-    for (const _ of this.#storage.pack());
+    this.#storage.pack();
     this.#notePacked(true);
   }
 
@@ -389,7 +390,7 @@ class Trial {
     // A server does the steps, and nobody can step in.
     if (this.#subject.remote) return;
     if (this.#packing === undefined) {
-      this.#packing = this.#storage.pack()[Symbol.iterator]();
+      this.#packing = this.#storage.packInSteps()[Symbol.iterator]();
       this.#packedFrom = this.#versions.length - 1;
     }
     for (let i = 0; i < steps; i++) {
@@ -566,11 +567,14 @@ model(
     const file = `${directory}/test.dhara`;
     let server = await ServerWorker.start({ file });
     let client = new ClientStorage({ port: server.port });
-    const waiting = () => ({
+    const waiting = (): Storage => ({
       session: () => client.session(),
-      *pack() {
+      pack() {
+        return packToEnd(this.packInSteps());
+      },
+      *packInSteps() {
         const packs = server.packs();
-        for (const progress of client.pack()) {
+        for (const progress of client.packInSteps()) {
           server.waitForPack(packs);
           yield progress;
         }

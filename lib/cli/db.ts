@@ -222,6 +222,7 @@ function client(program: Program): Command {
         name: "eval",
         short: "e",
         value: "CODE",
+        dash: true,
         help: "Run the code, print its last value and end",
       },
     ],
@@ -278,7 +279,7 @@ const pack: Command = {
     const before = file === undefined ? 0 : Deno.statSync(file).size;
     using storage = await openPlace(values);
     const options = { prepack, ...(keep === undefined ? {} : { keep }) };
-    for (const _ of storage.pack(options));
+    storage.pack(options);
     if (file === undefined) {
       console.log(`Packing has begun on ${nameOf(values)}`);
     } else {

@@ -16,6 +16,7 @@ import { type Oid, ROOT_OID } from "../serialize/record.ts";
 import { FileStorage } from "../storage/file_storage.ts";
 import { describeTid } from "../storage/moment.ts";
 import type {
+  Changed,
   CommitOptions,
   PackOptions,
   Session,
@@ -348,21 +349,26 @@ export class Connection<Root extends object = DefaultRoot>
   }
 
   /** The snapshot has moved in the middle of a transaction, which is fine unless it shows. */
-  #moveOn(invalid: Oid[]): void {
+  #moveOn(invalid: Changed): void {
     try {
       this.#checkConflicts(invalid);
     } catch (error) {
-      this.#objects.failure = error as WriteConflictError;
-      this.#stale.push(...invalid);
-      throw error;
+      this.#fail(error as WriteConflictError, invalid);
     }
     this.#objects.invalidate(invalid);
   }
 
   // What `abort()` must still invalidate, since `sync()` will not tell it again.
-  #stale: Oid[] = [];
+  #stale: Changed[] = [];
 
-  #checkConflicts(invalid: readonly Oid[]): void {
+  // From now on nothing can be loaded or stored until `abort()`.
+  #fail(error: ConflictError, invalid: Changed): never {
+    this.#objects.failure = error;
+    this.#stale.push(invalid);
+    throw error;
+  }
+
+  #checkConflicts(invalid: readonly Oid[] | "everything"): void {
     const oids = this.#objects.accessed(invalid);
     if (oids.length === 0) return;
     const slots = oids.map((oid) => this.#objects.cache.get(oid)!);
@@ -385,7 +391,7 @@ export class Connection<Root extends object = DefaultRoot>
     this.#checkIdle("abort()");
     this.#objects.dropChanges();
     this.#objects.invalidate(this.#session.sync());
-    this.#objects.invalidate(this.#stale);
+    for (const changed of this.#stale) this.#objects.invalidate(changed);
     this.#stale = [];
     this.#objects.failure = undefined;
     this.#begin();
@@ -470,7 +476,7 @@ export class Connection<Root extends object = DefaultRoot>
   pack(options: PackOptions = {}): void {
     this.#checkOpen("pack()");
     this.#checkNoChanges("pack");
-    for (const _ of this.storage.pack(options));
+    this.storage.pack(options);
     this.abort();
   }
 
@@ -520,9 +526,7 @@ export class Connection<Root extends object = DefaultRoot>
         },
         { cause },
       );
-      this.#objects.failure = error;
-      this.#stale.push(...invalid);
-      throw error;
+      this.#fail(error, invalid);
     }
     this.#objects.invalidate(invalid);
     return this.#session.load(oid);

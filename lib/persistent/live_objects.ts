@@ -300,8 +300,12 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
   }
 
   /** Makes ghosts of objects that others have changed. */
-  invalidate(oids: Iterable<Oid>): void {
-    for (const oid of oids) this.cache.get(oid)?.becomeGhost();
+  invalidate(changed: readonly Oid[] | "everything"): void {
+    if (changed === "everything") {
+      for (const slot of this.cache.slots()) slot.becomeGhost();
+      return;
+    }
+    for (const oid of changed) this.cache.get(oid)?.becomeGhost();
   }
 
   /** Makes ghosts of all changed objects. */
@@ -311,7 +315,10 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
   }
 
   /** Returns those of the objects that the transaction under way has accessed. */
-  accessed(oids: readonly Oid[]): Oid[] {
+  accessed(changed: readonly Oid[] | "everything"): Oid[] {
+    const oids = changed === "everything"
+      ? Array.from(this.cache.slots(), (slot) => slot.oid)
+      : changed;
     return oids.filter((oid) => this.wasAccessed(oid));
   }
 

@@ -56,7 +56,7 @@ export class Packer {
       let began = Date.now();
       // Leaving the loop early ends the iteration, which lets the storage clean up.
       if (this.#stopping) return;
-      for (const progress of this.#storage.pack()) {
+      for (const progress of this.#storage.packInSteps()) {
         last = progress;
         if (Date.now() - began < TURN) continue;
         await turn();

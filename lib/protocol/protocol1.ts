@@ -199,6 +199,12 @@ export class Client {
 
   async #sync(): Promise<void> {
     let oids = this.#session.sync();
+    // The protocol has no word for it; a client that connects again holds nothing.
+    if (oids === "everything") {
+      throw new ProtocolError(
+        "Cannot tell the client what has changed: the storage does not know",
+      );
+    }
     if (this.#untold.size > 0) {
       for (const oid of oids) this.#untold.add(oid);
       oids = [...this.#untold];

@@ -15,6 +15,7 @@ import { BlockingSocket, SocketWorker } from "../protocol/blocking_socket.ts";
 import { Client1 } from "../protocol/client1.ts";
 import { checkRecords, transactionLength } from "../protocol/transaction.ts";
 import type { Oid } from "../serialize/record.ts";
+import { packToEnd } from "./reachable.ts";
 import type {
   CommitResult,
   PackOptions,
@@ -133,13 +134,29 @@ export class ClientStorage implements Storage {
    *
    * @throws {StorageError} if it is told to keep something, which the protocol cannot.
    */
-  *pack({ keep, prepack }: PackOptions = {}): Generator<PackProgress> {
+  pack(options?: PackOptions): PackProgress {
+    return packToEnd(this.packInSteps(options));
+  }
+
+  /**
+   * Asks the server to pack, in a single step. See {@linkcode Storage.packInSteps}.
+   *
+   * @throws {StorageError} if it is told to keep something, which the protocol cannot.
+   */
+  packInSteps(
+    { keep, prepack }: PackOptions = {},
+  ): Generator<PackProgress, void> {
     this.#check();
     if (keep !== undefined || prepack) {
       throw new StorageError(
         "Cannot tell a server what to keep when it packs: pack its file when the server has stopped",
       );
     }
+    return this.#steps();
+  }
+
+  *#steps(): Generator<PackProgress, void> {
+    this.#check();
     const client = this.#connect();
     try {
       client.pack();

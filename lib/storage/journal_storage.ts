@@ -25,6 +25,8 @@ import {
 } from "./local_session.ts";
 import { recordsBefore } from "./journal_undo.ts";
 import { encodeMetadata, type Notes } from "./metadata.ts";
+import { cutOff } from "./moment.ts";
+import { packToEnd } from "./reachable.ts";
 import { openJournal, type Repair } from "./recovery.ts";
 import type {
   CommitOptions,
@@ -172,13 +174,27 @@ export class JournalStorage implements HistoricalStorage {
    * @throws {StorageError} if another pack is under way, or the new file cannot be written.
    * @throws {ReadonlyError} if the storage is read-only.
    */
-  *pack(options: PackOptions = {}): Generator<PackProgress, void> {
+  pack(options?: PackOptions): PackProgress {
+    return packToEnd(this.packInSteps(options));
+  }
+
+  /** Does what `pack()` does, in steps. See {@linkcode Storage.packInSteps}. */
+  packInSteps(
+    { keep, ...options }: PackOptions = {},
+  ): Generator<PackProgress, void> {
     this.#sessions.checkOpen();
     if (this.readonly) {
       throw new ReadonlyError(
         `Cannot pack ${this.path}: it was opened for reading only`,
       );
     }
+    return this.#steps(
+      keep === undefined ? options : { ...options, keep: cutOff(keep) },
+    );
+  }
+
+  *#steps(options: PackOptions): Generator<PackProgress, void> {
+    this.#sessions.checkOpen();
     if (this.#pack !== undefined) {
       throw new StorageError(
         `Cannot pack ${this.path}: another pack is under way`,

@@ -12,7 +12,7 @@ import {
   Sessions,
   type Snapshot,
 } from "./local_session.ts";
-import { pack, type PackWork } from "./reachable.ts";
+import { pack, packToEnd, type PackWork } from "./reachable.ts";
 import type {
   PackOptions,
   PackProgress,
@@ -92,13 +92,28 @@ export class MemoryStorage implements Storage {
    * @throws {StorageError} if another pack is under way, or if it is told to
    * keep something: there is no history and no file.
    */
-  *pack(options: PackOptions = {}): Generator<PackProgress, void> {
+  pack(options?: PackOptions): PackProgress {
+    return packToEnd(this.packInSteps(options));
+  }
+
+  /**
+   * Does what `pack()` does, in steps. See {@linkcode Storage.packInSteps}.
+   *
+   * @throws {StorageError} as `pack()` does; at the first step if another pack
+   * is under way.
+   */
+  packInSteps(options: PackOptions = {}): Generator<PackProgress, void> {
     this.#sessions.checkOpen();
     if (options.keep !== undefined || options.prepack) {
       throw new StorageError(
         "Cannot keep anything when packing the storage: it has neither a history nor a file",
       );
     }
+    return this.#steps();
+  }
+
+  *#steps(): Generator<PackProgress, void> {
+    this.#sessions.checkOpen();
     if (this.#packing !== undefined) {
       throw new StorageError(
         "Cannot pack the storage: another pack is under way",

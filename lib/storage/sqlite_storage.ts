@@ -33,6 +33,7 @@ import {
   type SqliteStorageOptions,
 } from "./sqlite_database.ts";
 import { packSqlite } from "./sqlite_pack.ts";
+import { packToEnd } from "./reachable.ts";
 import type {
   CommitResult,
   PackOptions,
@@ -169,16 +170,18 @@ export class SqliteStorage implements Storage {
    * @throws {StorageError} if another pack is under way, or it is told to keep the old file.
    * @throws {ReadonlyError} if the storage is read-only.
    */
-  *pack({ keep, prepack }: PackOptions = {}): Generator<PackProgress, void> {
+  pack(options?: PackOptions): PackProgress {
+    return packToEnd(this.packInSteps(options));
+  }
+
+  /** Does what `pack()` does, in steps. See {@linkcode Storage.packInSteps}. */
+  packInSteps(
+    { keep, prepack }: PackOptions = {},
+  ): Generator<PackProgress, void> {
     this.#checkOpen();
     if (this.readonly) {
       throw new ReadonlyError(
         `Cannot pack ${this.path}: it was opened for reading only`,
-      );
-    }
-    if (this.#packing) {
-      throw new StorageError(
-        `Cannot pack ${this.path}: another pack is under way`,
       );
     }
     if (prepack) {
@@ -186,7 +189,16 @@ export class SqliteStorage implements Storage {
         `Cannot keep the old file when packing ${this.path}: SQLite files are packed in place; copy it before`,
       );
     }
-    const kept = keep === undefined ? Infinity : cutOff(keep);
+    return this.#steps(keep === undefined ? Infinity : cutOff(keep));
+  }
+
+  *#steps(kept: Tid): Generator<PackProgress, void> {
+    this.#checkOpen();
+    if (this.#packing) {
+      throw new StorageError(
+        `Cannot pack ${this.path}: another pack is under way`,
+      );
+    }
     this.#packing = true;
     try {
       const steps = packSqlite(this.#database, {
