@@ -12,7 +12,7 @@
  *
  * @module
  */
-import { parseArgs } from "@std/cli/parse-args";
+import { parseArgs } from "node:util";
 import { FileStorage } from "@dhara/dhara";
 import { StorageServer } from "@dhara/dhara/server";
 
@@ -31,12 +31,17 @@ interface Server {
 
 const PYTHON = Deno.env.get("DHARA_PYTHON") || "python3";
 const SCRIPT = pathOf("./contention_clients.py");
-const args = parseArgs(Deno.args, {
-  string: ["clients", "seconds", "only", "serve", "unsynced"],
-  default: { clients: "64", seconds: "5" },
+const { values: args } = parseArgs({
+  options: {
+    clients: { type: "string", default: "64" },
+    seconds: { type: "string", default: "5" },
+    only: { type: "string" },
+    serve: { type: "string" },
+    unsynced: { type: "boolean" },
+  },
 });
-const clients = Number(args["clients"]);
-const seconds = Number(args["seconds"]);
+const clients = Number(args.clients);
+const seconds = Number(args.seconds);
 const PROCESSES = 4;
 
 function pathOf(relative: string): string {
@@ -73,7 +78,7 @@ async function ours(file: string, sync: boolean): Promise<Server> {
   const process = new Deno.Command(Deno.execPath(), {
     args: [
       ...["run", "-q", "-A", ...map, pathOf("./contention_bench.ts")],
-      ...["--serve", file, ...(sync ? [] : ["--unsynced", "1"])],
+      ...["--serve", file, ...(sync ? [] : ["--unsynced"])],
     ],
     stdout: "piped",
     stderr: "inherit",
@@ -166,7 +171,7 @@ async function measure(name: string, server: Server): Promise<void> {
     args: [SCRIPT, address, "setup", String(clients)],
   }).output();
   if (!success) throw new Error(`Cannot prepare ${name}`);
-  if (!args["only"] || args["only"] === "own") {
+  if (!args.only || args.only === "own") {
     const each = Math.ceil(clients / PROCESSES);
     const groups = Array.from({ length: PROCESSES }, (_, i) => [
       ...["own", String(i * each)],
@@ -175,7 +180,7 @@ async function measure(name: string, server: Server): Promise<void> {
     print(`${clients} own`, name, sum(await play(address, groups)));
   }
   for (const shared of ["0", "1"]) {
-    if (args["only"] && args["only"] !== "large") continue;
+    if (args.only && args.only !== "large") continue;
     const [large, small] = await play(address, [
       ["large", "10", shared],
       ["small", "0", "4", String(seconds), shared],
@@ -207,8 +212,8 @@ async function main(): Promise<void> {
   }
 }
 
-if (args["serve"]) {
-  const storage = new FileStorage(args["serve"], { sync: !args["unsynced"] });
+if (args.serve) {
+  const storage = new FileStorage(args.serve, { sync: !args.unsynced });
   const server = new StorageServer({
     storage,
     port: 0,
