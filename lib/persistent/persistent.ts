@@ -4,7 +4,7 @@
  * @module
  */
 import type { Oid } from "../serialize/record.ts";
-import { ClassError, EncodeError } from "../errors.ts";
+import { EncodeError } from "../errors.ts";
 import type { Connection } from "./connection.ts";
 import { makeInspectable } from "./inspect.ts";
 import { NO_OID, SLOT, Slot, type Status } from "./slot.ts";
