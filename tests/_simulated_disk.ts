@@ -278,6 +278,11 @@ export class SimulatedDisk implements Files {
     return [...this.#names.keys()];
   }
 
+  /** Returns how many names a file has. */
+  countNames(inode: Inode): number {
+    return [...this.#names.values()].filter((other) => other === inode).length;
+  }
+
   /** Writes what no process does: it is not counted, and it is on the disk. */
   append(path: string, bytes: Uint8Array): void {
     const inode = this.#names.get(path)!;
@@ -306,6 +311,10 @@ function openInode(inode: Inode, disk: SimulatedDisk): OpenFile {
   return {
     identity: inode.identity,
     size: () => inode.now.length,
+    look: () => ({
+      size: inode.now.length,
+      names: disk.countNames(inode),
+    }),
     read(into, offset) {
       const bytes = inode.now.bytes.subarray(offset, offset + into.length);
       into.set(bytes);
@@ -351,8 +360,11 @@ function openInode(inode: Inode, disk: SimulatedDisk): OpenFile {
       if (inode.locked) return false;
       return inode.locked = locked = true;
     },
+    unlock() {
+      if (locked) inode.locked = locked = false;
+    },
     close() {
-      if (locked) inode.locked = false;
+      if (locked) inode.locked = locked = false;
     },
   };
 }

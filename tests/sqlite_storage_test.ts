@@ -379,8 +379,6 @@ test("is loaded by open(), not by importing the library", async (path) => {
       imports: {
         "@db/sqlite": "./sqlite.ts",
         "@std/msgpack": map("@std/msgpack"),
-        "@std/cli/parse-args": map("@std/cli/parse-args"),
-        "minimist": "npm:minimist@1.2.8",
       },
     }),
   );

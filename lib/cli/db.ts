@@ -222,6 +222,7 @@ function client(program: Program): Command {
         name: "eval",
         short: "e",
         value: "CODE",
+        dash: true,
         help: "Run the code, print its last value and end",
       },
     ],

@@ -12,6 +12,8 @@ export interface OpenFile {
   readonly identity: string;
   /** Returns its length in bytes. */
   size(): number;
+  /** Returns its length, and how many names it has: 0 once it was removed. */
+  look(): { size: number; names: number };
   /** Reads at an offset, perhaps less than there is room for; returns how much, 0 at the end. */
   read(into: Uint8Array, offset: number): number;
   /** Writes at an offset, perhaps less than was given; returns how much. */
@@ -22,6 +24,8 @@ export interface OpenFile {
   sync(): void;
   /** Takes the lock that one writer at a time can have; returns whether it got it. */
   lock(): boolean;
+  /** Gives the lock back, if it has it. */
+  unlock(): void;
   /** Closes it, which gives the lock back. */
   close(): void;
 }
@@ -63,6 +67,12 @@ class DiskFile implements OpenFile {
     return this.#file.statSync().size;
   }
 
+  look(): { size: number; names: number } {
+    const { size, nlink } = this.#file.statSync();
+    // Where the system does not tell, it does not let go of open files either.
+    return { size, names: nlink ?? 1 };
+  }
+
   read(into: Uint8Array, offset: number): number {
     this.#file.seekSync(offset, Deno.SeekMode.Start);
     return this.#file.readSync(into) ?? 0;
@@ -85,8 +95,13 @@ class DiskFile implements OpenFile {
     return this.#locked = lockExclusively(this.#file, this.identity);
   }
 
-  close(): void {
+  unlock(): void {
     if (this.#locked) unlock(this.#file, this.identity);
+    this.#locked = false;
+  }
+
+  close(): void {
+    this.unlock();
     this.#file.close();
   }
 }

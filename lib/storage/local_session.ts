@@ -18,6 +18,7 @@ import {
   ROOT_OID,
 } from "../serialize/record.ts";
 import { ChangeLog, type Place } from "./change_log.ts";
+import { MAX_RECORD_BYTES } from "../serialize/extensions.ts";
 import { isEmpty, type Notes, notesOf } from "./metadata.ts";
 import { describeTid, now, tidOf } from "./moment.ts";
 import { OidSet } from "./oid_set.ts";
@@ -434,6 +435,11 @@ export function checkRecords(
     if (inside !== oid) {
       throw new StorageError(
         `Cannot commit object #${oid}: its record is of object #${inside}`,
+      );
+    }
+    if (record.length > MAX_RECORD_BYTES) {
+      throw new StorageError(
+        `Cannot commit object #${oid}: its record has ${record.length} bytes, and ${MAX_RECORD_BYTES} are the most`,
       );
     }
     if (checked.has(oid)) {
