@@ -5,7 +5,7 @@
  */
 import { DamagedFileError, StorageError } from "../errors.ts";
 import { disk, type OpenFile, writeFully } from "./_file.ts";
-import { pieces } from "./_journal_walk.ts";
+import { clearSlots, pieces } from "./_journal_walk.ts";
 import {
   type BackupEntry,
   chainOf,
@@ -42,6 +42,8 @@ export async function restoreBackup(
   const chain = choose(directory, limit);
   return await writeRestored(directory, to, async (part) => {
     for (const entry of chain) await append(directory, entry, part);
+    // They are those of the journal, which was longer than its backups.
+    clearSlots(part);
     part.truncate(findMoment(part, directory, limit).end);
     disk.copyAccess(inDirectory(directory, chain[0]!.file), partPath(to));
   });
