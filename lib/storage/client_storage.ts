@@ -310,6 +310,10 @@ class ClientSession implements Session {
   }
 
   #checkPending(oid: Oid): void {
+    // What is no number of an object must not travel.
+    if (!Number.isSafeInteger(oid) || oid < 0) {
+      throw new ObjectNotFoundError(oid);
+    }
     if (!this.#pending.has(oid)) return;
     throw new ReadConflictError(
       `Cannot load object #${oid}: it was changed since the snapshot`,
