@@ -249,6 +249,7 @@ export class SimulatedDisk implements Files {
   link(from: string, to: string): void {
     this.do("link", () => {
       const inode = this.#names.get(from);
+      if (this.#names.has(to)) throw new Deno.errors.AlreadyExists(to);
       if (inode !== undefined) this.#names.set(to, inode);
     });
   }
@@ -271,6 +272,14 @@ export class SimulatedDisk implements Files {
       "sync directory",
       () => this.#namesOnDisk = new Map(this.#names),
     );
+  }
+
+  /** Directories are there for whoever needs one. */
+  makeDirectory(): void {}
+
+  list(directory: string): string[] {
+    return this.names().filter((name) => name.startsWith(`${directory}/`))
+      .map((name) => name.slice(directory.length + 1));
   }
 
   /** The names of all files. */
