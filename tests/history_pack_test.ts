@@ -127,6 +127,7 @@ test("a kept moment is there at every step of a pack, should it end there", (pat
     return {
       identity: file.identity,
       size: () => file.size(),
+      look: () => file.look(),
       read: (into, offset) => file.read(into, offset),
       write(bytes, offset) {
         check();
@@ -138,6 +139,7 @@ test("a kept moment is there at every step of a pack, should it end there", (pat
         file.sync();
       },
       lock: () => file.lock(),
+      unlock: () => file.unlock(),
       close: () => file.close(),
     };
   }

@@ -260,12 +260,14 @@ Deno.test("C goes on after invalidations that do not matter to the client", asyn
   assertEquals((await one.sync()).sort(), [b!]);
 });
 
-Deno.test("C answers I when others commit while the records travel", async () => {
+Deno.test("C answers I when what the client knows is changed while the records travel", async () => {
   await using served = await Served.start();
   using one = await served.connect();
   const [a] = await makeRoot(one);
+  await one.commit([a!, record(a!, "old")]);
   using two = await served.connect();
   const [b] = await two.allocate(1);
+  await two.load(a!);
   await two.send("C");
   assertEquals(await two.oids(), []);
   const bytes = transaction([b!, record(b!, "b")]);
@@ -276,6 +278,91 @@ Deno.test("C answers I when others commit while the records travel", async () =>
   assertEquals(await one.load(b!), "K", "nothing of it was stored");
   assertEquals(await two.sync(), [a!], "the list was not lost");
   assertEquals((await two.commit([b!, record(b!, "b")])).answer, "O");
+});
+
+/** Begins a commit, lets `others` happen in the middle of it, and returns its answer. */
+async function commitAround(
+  client: RawClient,
+  bytes: Uint8Array,
+  others: () => Promise<unknown>,
+): Promise<string> {
+  await client.send("C");
+  await client.oids();
+  await client.send(bytes.subarray(0, -1));
+  await others();
+  await client.send(bytes.subarray(-1));
+  return await client.letter();
+}
+
+Deno.test("C answers O when only what the client does not know is changed while the records travel", async () => {
+  await using served = await Served.start();
+  using one = await served.connect();
+  const [a, told] = await makeRoot(one);
+  await one.commit([a!, record(a!, "old")], [told!, record(told!, "old")]);
+  using two = await served.connect();
+  const [b] = await two.allocate(1);
+  await two.load(told!);
+  await one.commit([told!, record(told!, "newer")]);
+  // Of this one the client is told with its C: to use it, it must load it again.
+  const answer = await commitAround(
+    two,
+    transaction([b!, record(b!, "b")]),
+    () => one.commit([a!, record(a!, "new")], [told!, record(told!, "newest")]),
+  );
+  assertEquals(answer, "O");
+  assertEquals(await two.load(told!), record(told!, "newest"));
+  assertEquals(await two.sync(), [a!], "what it has loaded since is not told");
+  assertEquals(await two.sync(), []);
+  assertEquals(await two.load(a!), record(a!, "new"));
+});
+
+Deno.test("C answers I when a client's own object is changed while the records travel", async () => {
+  await using served = await Served.start();
+  using one = await served.connect();
+  const [a, b] = await makeRoot(one);
+  await one.commit([a!, record(a!, "old")], [b!, record(b!, "old")]);
+  using two = await served.connect();
+  // It has never loaded what it stores.
+  const change = () => one.commit([a!, record(a!, "new")]);
+  const stale = transaction([a!, record(a!, "stale")]);
+  assertEquals(await commitAround(two, stale, change), "I");
+  assertEquals(await two.sync(), [a!]);
+  // It has stored the object before.
+  assertEquals((await two.commit([a!, record(a!, "two")])).answer, "O");
+  const other = transaction([b!, record(b!, "two")]);
+  assertEquals(await commitAround(two, other, change), "I");
+  assertEquals(await one.load(b!), record(b!, "old"));
+});
+
+Deno.test("C answers I when an object appears that the client was told is absent", async () => {
+  await using served = await Served.start();
+  using one = await served.connect();
+  const [a, b] = await makeRoot(one);
+  await one.commit([b!, record(b!, "b")]);
+  using two = await served.connect();
+  assertEquals(await two.load(a!), "K");
+  const answer = await commitAround(
+    two,
+    transaction([b!, record(b!, "two")]),
+    () => one.commit([a!, record(a!, "a")]),
+  );
+  assertEquals(answer, "I");
+  // So many that the server gives up telling them apart.
+  using three = await served.connect();
+  const absent = Array.from(
+    { length: 10_001 },
+    (_, i) => int8(2 ** 30 * i + 5),
+  );
+  await three.send("B", int4(absent.length), ...absent);
+  assertEquals((await three.read(absent.length)).length, absent.length);
+  assertEquals(
+    await commitAround(
+      three,
+      transaction([b!, record(b!, "three")]),
+      () => one.commit([a!, record(a!, "a2")]),
+    ),
+    "I",
+  );
 });
 
 Deno.test("a client that stalls in the middle of a commit costs the others nothing", async () => {

@@ -96,6 +96,7 @@ function verifyBytes(bytes: Uint8Array): VerifyReport {
   const file: OpenFile = {
     identity: "",
     size: () => bytes.length,
+    look: never,
     read(into, offset) {
       const from = bytes.subarray(offset, offset + into.length);
       into.set(from);
@@ -105,6 +106,7 @@ function verifyBytes(bytes: Uint8Array): VerifyReport {
     truncate: never,
     sync: never,
     lock: never,
+    unlock: never,
     close: never,
   };
   const steps = new JournalVerifier(file, "bytes").run();

@@ -4,8 +4,9 @@
  * @module
  */
 import { ClassError } from "../errors.ts";
-import { type PersistentObject, wrap } from "../persistent/persistent.ts";
+import type { PersistentObject } from "../persistent/persistent.ts";
 import { SLOT, type Slot, slotOf } from "../persistent/slot.ts";
+import { wrap } from "../persistent/traps.ts";
 
 /** The symbol under which the bare object holds the entries. */
 export const ENTRIES: unique symbol = Symbol("dhara.entries");
@@ -19,7 +20,7 @@ type Target =
 
 /** Puts a proxy around an object with the methods of `Map`, so that its string keys are properties. */
 export function withProperties<T extends PersistentObject>(object: T): T {
-  const proxy = wrap(object, handler as unknown as ProxyHandler<T>);
+  const proxy = wrap(object, handler);
   new Stamp(proxy, slotOf(object)!);
   return proxy;
 }

@@ -5,7 +5,11 @@
  */
 import { DecodeError } from "../errors.ts";
 import { registerClass } from "../persistent/classes.ts";
-import { PersistentObject } from "../persistent/persistent.ts";
+import {
+  announceWrap,
+  bareGhost,
+  PersistentObject,
+} from "../persistent/persistent.ts";
 import { iterate } from "./_iterate.ts";
 import { ENTRIES, slotWithin, withProperties } from "./_properties.ts";
 
@@ -87,6 +91,7 @@ export class PersistentDict<K = string, V = any> extends PersistentObject
   implements Map<K, V> {
   /** Makes a dict with the given entries. */
   constructor(entries?: Iterable<readonly [K, V]> | null) {
+    announceWrap();
     super();
     bare<K, V>(this)[ENTRIES] = new Map(entries);
     return withProperties(this);
@@ -104,7 +109,7 @@ export class PersistentDict<K = string, V = any> extends PersistentObject
   static override _p_create(
     this: { prototype: PersistentObject },
   ): PersistentObject {
-    const blank = PersistentObject._p_create.call(this);
+    const blank = bareGhost(this.prototype);
     bare(blank)[ENTRIES] = undefined;
     return withProperties(blank);
   }

@@ -23,8 +23,13 @@ import type { Session } from "../storage/storage.ts";
 import { Cache } from "./cache.ts";
 import type { ClassRegistry } from "./classes.ts";
 import type { Connection } from "./connection.ts";
-import { BrokenObject, PersistentObject } from "./persistent.ts";
+import {
+  BrokenObject,
+  checkCanBeDropped,
+  PersistentObject,
+} from "./persistent.ts";
 import { DETACHED, NO_OID, type Owner, type Slot, slotOf } from "./slot.ts";
+import { endConstruction } from "./traps.ts";
 
 /** How a message names an object. */
 export function describe(slot: Slot): string {
@@ -67,6 +72,8 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
   #free: Oid[] = [];
   #batch = 8;
   #isPast: boolean;
+  /** Ghosts that hold what their constructor put there for good, and why. */
+  #stubborn = new WeakMap<Slot, unknown>();
 
   /** Makes an empty set of live objects, which loads its records with `read`. */
   constructor(
@@ -147,7 +154,13 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
     }
     // A constructor may have run and set properties, which are not the stored ones.
     if (type._p_create !== PersistentObject._p_create) {
-      slot.target._p_clearState();
+      endConstruction();
+      try {
+        slot.target._p_clearState();
+      } catch (error) {
+        // What refers to it can be loaded all the same.
+        this.#stubborn.set(slot, error);
+      }
     }
     return slot;
   }
@@ -180,6 +193,14 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
         );
       }
     } catch (cause) {
+      if (this.#stubborn.has(slot)) {
+        throw new ClassError(
+          `Cannot load ${
+            describe(slot)
+          }: what its _p_create() made cannot take the stored state; it must have no constants and not be frozen`,
+          { cause: this.#stubborn.get(slot) },
+        );
+      }
       slot.target._p_clearState();
       if (!(cause instanceof DecodeError)) throw cause;
       throw new DecodeError(
@@ -218,6 +239,7 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
       throw new EncodeError(`${describe(slot)} belongs to another connection`);
     }
     slot.className = this.#classes.nameOf(Object.getPrototypeOf(slot.target));
+    checkCanBeDropped(slot.target);
     slot.oid = this.#allocate();
     slot.owner = this;
     slot.serial = this.serial;
@@ -244,6 +266,7 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
   /** Makes a new object the one with a given number, which the next `encode` stores. */
   adopt(slot: Slot, oid: Oid): void {
     slot.className = this.#classes.nameOf(Object.getPrototypeOf(slot.target));
+    checkCanBeDropped(slot.target);
     slot.oid = oid;
     slot.owner = this;
     slot.serial = this.serial;
@@ -277,6 +300,7 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
       throw error;
     } finally {
       this.encoding = false;
+      endConstruction();
     }
     return changes;
   }

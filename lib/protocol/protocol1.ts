@@ -12,6 +12,7 @@ import {
 import { type Oid, readOid, ROOT_OID } from "../serialize/record.ts";
 import type { Session, Storage } from "../storage/storage.ts";
 import type { Channel } from "./channel.ts";
+import { KnownObjects } from "./known_objects.ts";
 import { parseTransaction } from "./transaction.ts";
 import type { UnusedOids } from "./unused_oids.ts";
 
@@ -77,6 +78,9 @@ export class Client {
   #shared: Shared;
   #channel: Channel;
   #session: Session;
+  #known = new KnownObjects();
+  /** What others have changed and this client, which does not know it, was not told yet. */
+  #untold = new Set<Oid>();
   #greeted = false;
 
   /** Makes the client that sits at the other end of a channel. */
@@ -84,7 +88,8 @@ export class Client {
     this.name = name;
     this.#channel = channel;
     this.#shared = shared;
-    this.#session = shared.storage.session();
+    // A client that stands idle must not keep what a pack has dropped.
+    this.#session = shared.storage.session({ letsGo: true });
   }
 
   /**
@@ -194,19 +199,21 @@ export class Client {
   }
 
   async #sync(): Promise<void> {
-    const changed = this.#session.sync();
+    let oids = this.#session.sync();
     // The protocol has no word for it; a client that connects again holds nothing.
-    if (changed === "everything") {
+    if (oids === "everything") {
       throw new ProtocolError(
         "Cannot tell the client what has changed: the storage does not know",
       );
     }
-    await this.#putOids(changed);
-  }
-
-  async #putOids(oids: readonly Oid[]): Promise<void> {
+    if (this.#untold.size > 0) {
+      for (const oid of oids) this.#untold.add(oid);
+      oids = [...this.#untold];
+      this.#untold.clear();
+    }
     this.#channel.putUint32(oids.length);
     for (const oid of oids) {
+      this.#known.forget(oid);
       this.#channel.putOid(oid);
       if (this.#channel.full) await this.#channel.flush();
     }
@@ -221,6 +228,9 @@ export class Client {
       if (this.#channel.full) await this.#channel.flush();
       return;
     }
+    this.#known.add(oid);
+    // What the client is sent is newer than the change that it was not told.
+    if (this.#untold.size > 0) this.#untold.delete(oid);
     this.#channel.putByte(Status.okay);
     this.#channel.putUint32(record.length);
     await this.#channel.put(record);
@@ -233,7 +243,9 @@ export class Client {
     // not be told that there is no such object, which for the root would mean
     // that the database is new.
     using newest = this.#shared.storage.session();
-    return exists(newest, oid) ? Status.invalid : Status.unknown;
+    if (newest.has(oid)) return Status.invalid;
+    this.#known.addAbsent(oid);
+    return Status.unknown;
   }
 
   async #loadMany(): Promise<void> {
@@ -270,12 +282,16 @@ export class Client {
     }
     const records = parseTransaction(await this.#channel.readLarge(length));
     this.#checkOids(records.keys());
-    const result = this.#session.commit(records);
+    const result = this.#session.commit(records, {
+      accessed: (oid) => this.#known.has(oid) || records.has(oid),
+    });
     if ("invalid" in result) {
       // The list is not lost: the snapshot did not move, so the next sync() has it.
       this.#channel.putByte(Status.invalid);
       return;
     }
+    for (const oid of result.changed) this.#untold.add(oid);
+    for (const oid of records.keys()) this.#known.add(oid);
     this.#shared.unused.use(records.keys());
     this.#shared.committed(this, records.size, length);
     this.#channel.putByte(Status.okay);
@@ -286,9 +302,9 @@ export class Client {
     for (const oid of oids) {
       const holder = this.#shared.unused.holderOf(oid);
       if (holder === this) continue;
-      if (holder === undefined && exists(this.#session, oid)) continue;
+      if (holder === undefined && this.#session.has(oid)) continue;
       // Whoever comes first makes the root; the others have a conflict then.
-      if (oid === ROOT_OID && !exists(this.#session, oid)) continue;
+      if (oid === ROOT_OID && !this.#session.has(oid)) continue;
       throw new ProtocolError(
         holder === undefined
           ? `Cannot take the commit: nobody was given the number #${oid}`
@@ -300,14 +316,4 @@ export class Client {
 
 function view(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-}
-
-function exists(session: Session, oid: Oid): boolean {
-  try {
-    session.load(oid);
-  } catch (error) {
-    // Any other error means that there is something: old, or damaged, and to be replaced.
-    return !(error instanceof ObjectNotFoundError);
-  }
-  return true;
 }

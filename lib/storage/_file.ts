@@ -4,7 +4,6 @@
  *
  * @module
  */
-import { dirname } from "node:path";
 import { lockExclusively, unlock } from "./_lock.ts";
 
 /** One open file. */
@@ -13,6 +12,8 @@ export interface OpenFile {
   readonly identity: string;
   /** Returns its length in bytes. */
   size(): number;
+  /** Returns its length, and how many names it has: 0 once it was removed. */
+  look(): { size: number; names: number };
   /** Reads at an offset, perhaps less than there is room for; returns how much, 0 at the end. */
   read(into: Uint8Array, offset: number): number;
   /** Writes at an offset, perhaps less than was given; returns how much. */
@@ -23,6 +24,8 @@ export interface OpenFile {
   sync(): void;
   /** Takes the lock that one writer at a time can have; returns whether it got it. */
   lock(): boolean;
+  /** Gives the lock back, if it has it. */
+  unlock(): void;
   /** Closes it, which gives the lock back. */
   close(): void;
 }
@@ -53,8 +56,8 @@ export interface Files {
   remove(path: string): void;
   /** Returns when the names in a file's directory are on the disk. */
   syncDirectory(path: string): void;
-  /** Makes a directory if there is none, for those who may use the file `like`. */
-  makeDirectory(path: string, like: string): void;
+  /** Makes a directory for those who may use the file `like`; returns whether there was none. */
+  makeDirectory(path: string, like: string): boolean;
   /** Returns the names of the files in a directory. */
   list(directory: string): string[];
 }
@@ -71,6 +74,12 @@ class DiskFile implements OpenFile {
 
   size(): number {
     return this.#file.statSync().size;
+  }
+
+  look(): { size: number; names: number } {
+    const { size, nlink } = this.#file.statSync();
+    // Where the system does not tell, it does not let go of open files either.
+    return { size, names: nlink ?? 1 };
   }
 
   read(into: Uint8Array, offset: number): number {
@@ -95,8 +104,13 @@ class DiskFile implements OpenFile {
     return this.#locked = lockExclusively(this.#file, this.identity);
   }
 
-  close(): void {
+  unlock(): void {
     if (this.#locked) unlock(this.#file, this.identity);
+    this.#locked = false;
+  }
+
+  close(): void {
+    this.unlock();
     this.#file.close();
   }
 }
@@ -171,15 +185,13 @@ export const disk: Files = {
     }
   },
   makeDirectory(path, like) {
-    if (isDirectory(path)) return;
-    const parent = dirname(path);
-    if (parent !== path) disk.makeDirectory(parent, like);
+    if (isDirectory(path)) return false;
     const { mode, uid, gid } = Deno.statSync(like);
     // Who may read the file may go in.
     const access = mode === null ? 0o777 : 0o700 | mode | (mode & 0o044) >> 2;
     Deno.mkdirSync(path, { mode: access & 0o777 });
     if (Deno.build.os !== "windows") give(path, uid, gid);
-    disk.syncDirectory(path.replace(/\/+$/, ""));
+    return true;
   },
   list: (directory) =>
     [...Deno.readDirSync(directory)]

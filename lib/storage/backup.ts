@@ -125,8 +125,8 @@ export async function backupOn(
   const file = openForReading(files, path, "back up");
   let lock: OpenFile | undefined;
   try {
-    files.makeDirectory(directory, path);
     const place = new BackupDirectory(directory, files);
+    place.make(path);
     lock = place.lock();
     const source = { file, path, place, entries: place.prepare(path) };
     const { entry, reason, database } = await add(source, options);

@@ -4,6 +4,7 @@
  * @module
  */
 import { createHash } from "node:crypto";
+import { dirname } from "node:path";
 import { DharaError, StorageError, StorageLockedError } from "../errors.ts";
 import { type Files, type OpenFile, readFully, writeFully } from "./_file.ts";
 import { pieces } from "./_journal_walk.ts";
@@ -63,6 +64,21 @@ export class BackupDirectory {
   /** Returns the path of something in it. */
   pathOf(name: string): string {
     return `${this.path.replace(/\/+$/, "")}/${name}`;
+  }
+
+  /** Makes it and those above it, as far as they are not there, for those who may use the file `like`. */
+  make(like: string, path = this.path): void {
+    const above = dirname(path);
+    try {
+      if (!this.files.makeDirectory(path, like)) return;
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound) || above === path) {
+        throw error;
+      }
+      this.make(like, above);
+      this.files.makeDirectory(path, like);
+    }
+    this.files.syncDirectory(path.replace(/\/+$/, ""));
   }
 
   /**

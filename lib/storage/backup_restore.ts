@@ -5,7 +5,7 @@
  */
 import { DamagedFileError, StorageError } from "../errors.ts";
 import { disk, type Files, type OpenFile, writeFully } from "./_file.ts";
-import { pieces } from "./_journal_walk.ts";
+import { clearSlots, pieces } from "./_journal_walk.ts";
 import {
   BackupDirectory,
   type BackupEntry,
@@ -62,6 +62,8 @@ export async function restoreBackupOn(
     { from: directory, to, like },
     async (part) => {
       for (const entry of chain) await append(place, entry, part);
+      // They are those of the journal, which was longer than its backups.
+      clearSlots(part);
       part.truncate(findMoment(part, directory, limit).end);
     },
   );

@@ -37,6 +37,17 @@ export class OidSet {
     return (piece[bit >>> 5]! & (1 << (bit & 31))) !== 0;
   }
 
+  /** Takes a number out; returns whether it was in it. */
+  delete(oid: Oid): boolean {
+    const piece = this.#pieceOf(oid);
+    if (piece === undefined) return false;
+    const bit = oid % BITS;
+    const word = piece[bit >>> 5]!;
+    const mask = 1 << (bit & 31);
+    piece[bit >>> 5] = word & ~mask;
+    return (word & mask) !== 0;
+  }
+
   #pieceOf(oid: Oid): Uint32Array | undefined {
     const number = Math.floor(oid / BITS);
     if (number !== this.#number) {
