@@ -14,6 +14,7 @@ import {
   JournalStorage,
 } from "../lib/storage/journal_storage.ts";
 import { decodeSlot, SLOTS } from "../lib/storage/journal_format.ts";
+import { restorePoints } from "../lib/storage/restore.ts";
 import { verify } from "../lib/storage/verify.ts";
 import { Faults } from "./_faulty_files.ts";
 import { store, textOf, textRecord } from "./storage_suite.ts";
@@ -165,6 +166,11 @@ test("a journal that was cut before what its header leads to is damaged", async 
         assert(error.message.includes(`leads to byte ${index}`));
       }
       assertEquals(Deno.readFileSync(path), cut);
+      assertThrows(
+        () => [...restorePoints(path)],
+        DamagedFileError,
+        "Cannot read",
+      );
       const { damage } = await verify(path);
       assert(damage.some(({ message }) => message.includes(`byte ${index}`)));
       const whole = history.ends.filter((end) => end <= size).length - 1;
