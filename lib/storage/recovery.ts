@@ -69,10 +69,11 @@ export function openJournal(
   name: string,
   options: OpenOptions,
 ): Journal {
-  const size = file.size();
-  const start = new Uint8Array(Math.min(size, HEADER_SIZE));
-  const count = readFully(file, start, 0);
-  if (count !== start.length) throw damaged(name, count, "it ends too early");
+  const bytes = new Uint8Array(HEADER_SIZE);
+  const start = bytes.subarray(0, readFully(file, bytes, 0));
+  // After the slots: so they lead to nothing that is not there yet, should
+  // somebody be writing.
+  const size = start.length < HEADER_SIZE ? start.length : file.size();
   if (size <= HEADER_SIZE && isUnfinishedHeader(start)) {
     const database = crypto.getRandomValues(new Uint8Array(16));
     const header = { database, packs: 0 };
@@ -149,6 +150,8 @@ class Recovery {
   #journal: Journal;
   /** The newest index block that a slot leads to, if it is damaged. */
   #badIndex: number | undefined;
+  /** The furthest place that a slot leads to: it was on the disk before the slot. */
+  #slotsLeadTo = 0;
   readonly #repairs: Repair[] = [];
 
   constructor(
@@ -232,6 +235,7 @@ class Recovery {
       return { number, offset: slot?.offset ?? 0 };
     });
     slots.sort((a, b) => b.offset - a.offset);
+    this.#slotsLeadTo = slots[0]!.offset;
     for (const { number, offset } of slots) {
       const block = readIndexBlock(journal.reader, offset, size);
       if (block === undefined) {
@@ -263,12 +267,15 @@ class Recovery {
     } catch (error) {
       if (!(error instanceof DamagedFileError)) throw error;
       if (!this.options.repair) {
+        const remedy = error.offset < size
+          ? `saves everything from there on as ${
+            tailPath(this.name, error.offset, 0)
+          } and cuts it off`
+          : "goes on with what is left";
         throw damaged(
           this.name,
           error.offset,
-          `${error.message}; --repair (or repair: true) saves everything from there on as ${
-            tailPath(this.name, error.offset, 0)
-          } and cuts it off`,
+          `${error.message}; --repair (or repair: true) ${remedy}`,
         );
       }
       const { offset } = error;
@@ -304,6 +311,11 @@ class Recovery {
     }
     if (journal.endsWithCopy) {
       throw this.#damaged("what a pack wrote ends too early");
+    }
+    if (this.#slotsLeadTo >= journal.end) {
+      throw this.#damaged(
+        `the file was cut there, since its header leads to byte ${this.#slotsLeadTo}`,
+      );
     }
   }
 
