@@ -88,7 +88,8 @@ export class Client {
     this.name = name;
     this.#channel = channel;
     this.#shared = shared;
-    this.#session = shared.storage.session();
+    // A client that stands idle must not keep what a pack has dropped.
+    this.#session = shared.storage.session({ letsGo: true });
   }
 
   /**
