@@ -11,7 +11,8 @@ import {
   PersistentObject,
 } from "../persistent/persistent.ts";
 import { iterate } from "./_iterate.ts";
-import { ENTRIES, slotWithin, withProperties } from "./_properties.ts";
+import { ENTRIES, withProperties } from "./_properties.ts";
+import { slotWithin } from "./_stamp.ts";
 
 /** The bare object behind the proxy; its entries are missing in a ghost. */
 interface Bare<K, V> extends PersistentObject {

@@ -327,6 +327,8 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
   invalidate(changed: readonly Oid[] | "everything"): void {
     if (changed === "everything") {
       for (const slot of this.cache.slots()) slot.becomeGhost();
+      // A server that was away has forgotten to whom it gave these numbers.
+      this.#free = [];
       return;
     }
     for (const oid of changed) this.cache.get(oid)?.becomeGhost();
