@@ -194,7 +194,6 @@ Deno.test("a MemoryStorage drops at a pack what only sessions that let go would 
 
 Deno.test("what packs removed is remembered as long as somebody may know it, and no longer", () => {
   using storage = new MemoryStorage();
-  using writer = storage.session();
   const remember = (oid: number) => {
     using session = storage.session();
     store(session, textRecord(0, "root", [oid]), textRecord(oid, "object"));
