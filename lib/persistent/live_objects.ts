@@ -28,12 +28,19 @@ import {
   checkCanBeDropped,
   PersistentObject,
 } from "./persistent.ts";
-import { DETACHED, NO_OID, type Owner, type Slot, slotOf } from "./slot.ts";
+import {
+  DETACHED,
+  NO_OID,
+  type Owner,
+  shownName,
+  type Slot,
+  slotOf,
+} from "./slot.ts";
 import { endConstruction } from "./traps.ts";
 
 /** How a message names an object. */
 export function describe(slot: Slot): string {
-  const name = slot.self._p_className;
+  const name = shownName(slot);
   return slot.oid === NO_OID ? `a new ${name}` : `${name}#${slot.oid}`;
 }
 
@@ -133,7 +140,7 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
     const slot = this.#blank(className);
     slot.oid = oid;
     slot.owner = this;
-    slot.className = className;
+    slot.className = this.#classes.currentName(className);
     slot.status = "ghost";
     slot.serial = -1;
     this.cache.set(oid, slot);
@@ -182,7 +189,9 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
 
   #revive(slot: Slot, record: Uint8Array): void {
     try {
-      const className = this.#decoder.className(record);
+      const className = this.#classes.currentName(
+        this.#decoder.className(record),
+      );
       if (className !== slot.className) this.#changeClass(slot, className);
       const { target } = slot;
       if (target._p_setState === PersistentObject.prototype._p_setState) {
