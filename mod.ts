@@ -121,4 +121,7 @@ export {
   type BackupResult,
   checkBackups,
 } from "./lib/storage/backup.ts";
-export { restoreBackup } from "./lib/storage/backup_restore.ts";
+export {
+  restoreBackup,
+  type RestoreBackupOptions,
+} from "./lib/storage/backup_restore.ts";

@@ -5,7 +5,7 @@
  * @module
  */
 import { Hooks } from "./hooks.ts";
-import { SLOT, type Slot } from "./slot.ts";
+import { shownName, SLOT, type Slot } from "./slot.ts";
 
 type Inspect = (value: unknown, options: unknown) => string;
 
@@ -35,9 +35,9 @@ export function makeInspectable(prototype: object): void {
 }
 
 function show(slot: Slot, inspect: Inspect, options: unknown): string {
-  const title = slot.self._p_oid === undefined
-    ? slot.self._p_className
-    : `${slot.self._p_className} #${slot.self._p_oid}`;
+  const name = shownName(slot);
+  const { _p_oid } = slot.self;
+  const title = _p_oid === undefined ? name : `${name} #${_p_oid}`;
   if (shown.includes(slot) || shown.length >= DEPTH) return `[${title}]`;
   if (shown.length === 0) {
     try {

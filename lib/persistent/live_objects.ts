@@ -30,12 +30,19 @@ import {
   checkCanBeDropped,
   PersistentObject,
 } from "./persistent.ts";
-import { DETACHED, NO_OID, type Owner, type Slot, slotOf } from "./slot.ts";
+import {
+  DETACHED,
+  NO_OID,
+  type Owner,
+  shownName,
+  type Slot,
+  slotOf,
+} from "./slot.ts";
 import { endConstruction } from "./traps.ts";
 
 /** How a message names an object. */
 export function describe(slot: Slot): string {
-  const name = slot.self._p_className;
+  const name = shownName(slot);
   return slot.oid === NO_OID ? `a new ${name}` : `${name}#${slot.oid}`;
 }
 
@@ -165,7 +172,7 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
     const slot = this.#blank(className);
     slot.oid = oid;
     slot.owner = this;
-    slot.className = className;
+    slot.className = this.#classes.currentName(className);
     slot.status = "ghost";
     slot.serial = -1;
     this.cache.add(slot);
@@ -217,7 +224,9 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
     const outer = this.#made.length;
     this.#decoding++;
     try {
-      const className = this.#decoder.className(record);
+      const className = this.#classes.currentName(
+        this.#decoder.className(record),
+      );
       if (className !== slot.className) this.#changeClass(slot, className);
       this.hooks.setState(slot, record, this.#decoder);
       if (this.serial < 0) throw this.#closed(slot);
@@ -394,7 +403,7 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
   invalidate(changed: readonly Oid[] | "everything"): void {
     if (changed === "everything") {
       for (const slot of this.cache.slots()) this.#drop(slot);
-      // Numbers that nobody has used may have gone to somebody else.
+      // A server that was away has forgotten to whom it gave these numbers.
       this.#free = [];
       return;
     }

@@ -7,7 +7,7 @@ import type { Oid } from "../serialize/record.ts";
 import { EncodeError } from "../errors.ts";
 import type { Connection } from "./connection.ts";
 import { makeInspectable } from "./inspect.ts";
-import { NO_OID, SLOT, Slot, type Status } from "./slot.ts";
+import { NO_OID, shownName, SLOT, Slot, type Status } from "./slot.ts";
 import { constructionTraps, STORED_TRAPS, wrap } from "./traps.ts";
 
 export type { Status } from "./slot.ts";
@@ -88,7 +88,10 @@ export class PersistentObject {
 
   /** The name that the object's class is stored under. */
   get _p_className(): string {
-    return (this as unknown as Holder)[SLOT].className || this.constructor.name;
+    const { oid, className, target } = (this as unknown as Holder)[SLOT];
+    return oid === NO_OID
+      ? nameOfClass(Object.getPrototypeOf(target))
+      : className;
   }
 
   /** Returns whether the state is not in memory. */
@@ -155,6 +158,13 @@ export class PersistentObject {
   }
 }
 
+/** Returns the name that a class has in the program, empty if it has none. */
+export function nameOfClass(prototype: object): string {
+  // An object may have a `constructor` of its own, and a class a `name`.
+  const name: unknown = prototype.constructor?.name;
+  return typeof name === "string" ? name : "";
+}
+
 /** Whether the object that is being constructed gets a proxy around it. */
 let willBeWrapped = false;
 
@@ -209,7 +219,7 @@ export function setFields(
  * @throws {EncodeError} naming the property.
  */
 export function checkCanBeDropped(target: PersistentObject): void {
-  const name = target._p_className;
+  const name = shownName((target as unknown as Holder)[SLOT]);
   if (!Object.isExtensible(target)) {
     throw new EncodeError(
       `a frozen or sealed ${name} cannot be stored: its state must be dropped and loaded again`,

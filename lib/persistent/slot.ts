@@ -103,3 +103,8 @@ export function slotOf(value: object): Slot | undefined {
     ? slot
     : undefined;
 }
+
+/** Returns how a message names an object's class. */
+export function shownName(slot: Slot): string {
+  return slot.self._p_className || "(unnamed class)";
+}

@@ -302,15 +302,26 @@ export class Client {
     for (const oid of oids) {
       const holder = this.#shared.unused.holderOf(oid);
       if (holder === this) continue;
-      if (holder === undefined && this.#session.has(oid)) continue;
+      const exists = mayExist(this.#session, oid);
+      if (holder === undefined && exists) continue;
       // Whoever comes first makes the root; the others have a conflict then.
-      if (oid === ROOT_OID && !this.#session.has(oid)) continue;
+      if (oid === ROOT_OID && !exists) continue;
       throw new ProtocolError(
         holder === undefined
           ? `Cannot take the commit: nobody was given the number #${oid}`
           : `Cannot take the commit: another client was given the number #${oid}`,
       );
     }
+  }
+}
+
+/** Whether a session has an object, or had one which it is told of as changed. */
+function mayExist(session: Session, oid: Oid): boolean {
+  try {
+    return session.has(oid);
+  } catch (error) {
+    if (error instanceof ReadConflictError) return true;
+    throw error;
   }
 }
 
