@@ -3,6 +3,7 @@ import {
   ListenError,
   ReadConflictError,
   ReadonlyError,
+  StorageError,
 } from "../lib/errors.ts";
 import type { Session, Storage } from "../lib/storage/storage.ts";
 import { MemoryStorage } from "../lib/storage/memory_storage.ts";
@@ -619,17 +620,73 @@ Deno.test("a commit of anything but whole records is refused", async () => {
   assertEquals(await good.load(0), record(0, "root"));
 });
 
-Deno.test("a commit to a read-only storage ends the connection and is logged", async () => {
+/** A storage that refuses every commit, and to be packed. */
+function refusing(why: string): Storage {
+  return altered(new MemoryStorage(), () => ({
+    commit: () => {
+      throw new ReadonlyError(why);
+    },
+  }), () => {
+    throw new ReadonlyError(why);
+  });
+}
+
+Deno.test("a commit that the storage refuses is answered with I, and its client goes on", async () => {
+  const storage = refusing("Cannot change it: the storage is read-only");
+  await using served = await Served.start({ storage });
+  using client = await served.connect();
+  for (let i = 0; i < 20; i++) {
+    const { answer } = await client.commit([0, record(0, "root")]);
+    assertEquals(answer, "I");
+  }
+  assertEquals(await client.sync(), []);
+  assertEquals(await client.load(0), "K");
+  await served.logged("Cannot change it: the storage is read-only");
+  assertEquals(
+    served.lines.filter((line) => line.includes("Refused the commit")).length,
+    1,
+    "the log does not repeat itself",
+  );
+});
+
+Deno.test("a commit whose fate is unknown ends the connection", async () => {
   const storage = altered(new MemoryStorage(), () => ({
     commit: () => {
-      throw new ReadonlyError("Cannot commit: the storage is read-only");
+      throw new StorageError("Cannot sync", { cause: new Error("disk") });
     },
   }));
   await using served = await Served.start({ storage });
   using client = await served.connect();
   const { answer } = await client.commit([0, record(0, "root")]);
   assertEquals(answer, "");
-  await served.logged("Cannot commit: the storage is read-only");
+  await served.logged("Cannot sync");
+});
+
+Deno.test("a commit that links what a pack has dropped is answered with I, and its client goes on", async () => {
+  await using served = await Served.start();
+  using client = await served.connect();
+  const [a, b] = await makeRoot(client);
+  await client.commit([0, record(0, "root", [a!])], [a!, record(a!, "a")]);
+  await client.commit([0, record(0, "root")]);
+  await client.send("P");
+  assertEquals(await client.letter(), "O");
+  await served.logged("Packed");
+  assertEquals(await client.sync(), [a!]);
+  const { answer } = await client.commit([b!, record(b!, "b", [a!])]);
+  assertEquals(answer, "I");
+  await served.logged("Refused the commit");
+  assertEquals(await client.sync(), []);
+  assertEquals((await client.commit([b!, record(b!, "b")])).answer, "O");
+});
+
+Deno.test("P is answered with I where the storage cannot be packed", async () => {
+  const storage = refusing("Cannot pack it: the storage is read-only");
+  await using served = await Served.start({ storage });
+  using client = await served.connect();
+  await client.send("P");
+  assertEquals(await client.letter(), "I");
+  await served.logged("Cannot pack it: the storage is read-only");
+  assertEquals(await client.sync(), []);
 });
 
 Deno.test("P is answered at once, and the pack goes on between requests", async () => {
@@ -709,14 +766,24 @@ Deno.test("the server packs by itself after gcbytes", async () => {
   assertEquals(await client.load(a!), record(a!, "x".repeat(1000)));
 });
 
-Deno.test("Q stops the server, greeting or not", async () => {
+Deno.test("Q stops the server", async () => {
   await using served = await Served.start();
   using other = await served.connect();
-  using client = await RawClient.connectSilently(served.server);
+  using client = await served.connect();
   await client.send("Q");
   await served.server.finished;
   assertEquals(await other.letter(), "");
   await assertRejects(() => RawClient.connectSilently(served.server));
+});
+
+Deno.test("Q without a greeting is refused on a TCP port", async () => {
+  await using served = await Served.start();
+  using client = await RawClient.connectSilently(served.server);
+  await client.send("Q");
+  assertEquals(await client.letter(), "");
+  await served.logged("it did not greet");
+  using other = await served.connect();
+  assertEquals(await other.sync(), []);
 });
 
 Deno.test("Q is refused where it is not allowed", async () => {
