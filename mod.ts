@@ -40,6 +40,7 @@ export {
   Connection,
   type ConnectionOptions,
   type DefaultRoot,
+  type Synchronous,
   type TransactOptions,
 } from "./lib/persistent/connection.ts";
 export { PersistentDict } from "./lib/collections/dict.ts";
@@ -120,4 +121,7 @@ export {
   type BackupResult,
   checkBackups,
 } from "./lib/storage/backup.ts";
-export { restoreBackup } from "./lib/storage/backup_restore.ts";
+export {
+  restoreBackup,
+  type RestoreBackupOptions,
+} from "./lib/storage/backup_restore.ts";

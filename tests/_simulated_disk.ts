@@ -168,6 +168,7 @@ export class SimulatedDisk implements Files {
   /** Whether no sync and no cutting works any more. */
   failing = false;
   #off = false;
+  #directories = new Set<string>();
   #names = new Map<string, Inode>();
   #namesOnDisk = new Map<string, Inode>();
 
@@ -204,6 +205,7 @@ export class SimulatedDisk implements Files {
   /** Returns another disk with the same on it, where nothing is planned. */
   clone(): SimulatedDisk {
     const clone = new SimulatedDisk();
+    clone.#directories = new Set(this.#directories);
     const inodes = new Map<Inode, Inode>();
     const copy = (inode: Inode) => {
       if (!inodes.has(inode)) inodes.set(inode, inode.clone());
@@ -249,6 +251,7 @@ export class SimulatedDisk implements Files {
   link(from: string, to: string): void {
     this.do("link", () => {
       const inode = this.#names.get(from);
+      if (this.#names.has(to)) throw new Deno.errors.AlreadyExists(to);
       if (inode !== undefined) this.#names.set(to, inode);
     });
   }
@@ -271,6 +274,18 @@ export class SimulatedDisk implements Files {
       "sync directory",
       () => this.#namesOnDisk = new Map(this.#names),
     );
+  }
+
+  /** Directories are there for whoever needs one: none is lost. */
+  makeDirectory(path: string): boolean {
+    if (this.#directories.has(path)) return false;
+    this.#directories.add(path);
+    return true;
+  }
+
+  list(directory: string): string[] {
+    return this.names().filter((name) => name.startsWith(`${directory}/`))
+      .map((name) => name.slice(directory.length + 1));
   }
 
   /** The names of all files. */

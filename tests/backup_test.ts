@@ -11,7 +11,8 @@ import {
   type BackupEntry,
   checkBackups,
 } from "../lib/storage/backup.ts";
-import { lockDirectory } from "../lib/storage/backup_catalog.ts";
+import { disk } from "../lib/storage/_file.ts";
+import { BackupDirectory } from "../lib/storage/backup_catalog.ts";
 import { restoreBackup } from "../lib/storage/backup_restore.ts";
 import { FileStorage } from "../lib/storage/file_storage.ts";
 import { restore, restorePoints } from "../lib/storage/restore.ts";
@@ -352,7 +353,7 @@ test("a second backup into a directory at the same time is refused", async (dire
   const to = `${directory}/backups`;
   commitSome(path, 1);
   await backup(path, to);
-  const lock = lockDirectory(to);
+  const lock = new BackupDirectory(to, disk).lock();
   try {
     await assertRejects(
       () => backup(path, to),

@@ -152,6 +152,8 @@ def work(address):
             late.load(gone)
         except DurusKeyError:
             break
+        except ReadConflictError:
+            pass  # It came just before the end of the pack.
         finally:
             late.close()
         time.sleep(0.02)

@@ -1,4 +1,5 @@
 /** What becomes of a journal when something goes wrong. */
+import { dirname } from "node:path";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import {
   DamagedFileError,
@@ -12,6 +13,9 @@ import {
   type FileStorageOptions,
   JournalStorage,
 } from "../lib/storage/journal_storage.ts";
+import { decodeSlot, SLOTS } from "../lib/storage/journal_format.ts";
+import { restorePoints } from "../lib/storage/restore.ts";
+import { verify } from "../lib/storage/verify.ts";
 import { Faults } from "./_faulty_files.ts";
 import { store, textOf, textRecord } from "./storage_suite.ts";
 
@@ -124,6 +128,68 @@ test("every beginning of a journal is a good database", (path) => {
     // Nothing is cut off by who only reads.
     assertEquals(Deno.statSync(path).size, size);
   }
+});
+
+test("a journal that was cut before what its header leads to is damaged", async (path) => {
+  const history = makeHistory(path);
+  {
+    using storage = open(path);
+    using session = storage.session();
+    const text = "x".repeat(70_000);
+    store(session, textRecord(5, text));
+    history.ends.push(storage.size);
+    history.tids.push(session.tid);
+    history.states.push(new Map([...history.states[4]!, [5, text]]));
+  }
+  const bytes = Deno.readFileSync(path);
+  const index = Math.max(
+    ...SLOTS.map((at) => decodeSlot(bytes.subarray(at))?.offset ?? 0),
+  );
+  assert(index > history.ends[4]! + 70_000);
+  const cuts: [number, number][] = [index, index - 1, 2000, 1536]
+    .map((size) => [size, size]);
+  for (const end of history.ends) cuts.push([end, end], [end + 20, end]);
+  for (const [size, end] of cuts) {
+    // Cut, or as long as it was, and its end was never written.
+    for (const zeros of [0, bytes.length - size]) {
+      const cut = new Uint8Array(size + zeros);
+      cut.set(bytes.subarray(0, size));
+      Deno.writeFileSync(path, cut);
+      for (const readonly of [true, false]) {
+        const error = assertThrows(
+          () => open(path, { readonly }),
+          DamagedFileError,
+          "repair: true",
+        );
+        if (zeros > 0) continue;
+        assert(error.offset <= end, `${error.offset}, ${end}`);
+        assert(error.message.includes(`leads to byte ${index}`));
+      }
+      assertEquals(Deno.readFileSync(path), cut);
+      assertThrows(
+        () => [...restorePoints(path)],
+        DamagedFileError,
+        "Cannot read",
+      );
+      const { damage } = await verify(path);
+      assert(damage.some(({ message }) => message.includes(`byte ${index}`)));
+      const whole = history.ends.filter((end) => end <= size).length - 1;
+      for (const repair of [true, false]) {
+        using storage = open(path, { repair });
+        assertState(storage, history, whole);
+        if (!repair) continue;
+        assert(storage.repairs.some(({ kind }) => kind === "index"));
+      }
+      assert((await verify(path)).good);
+      for (const { name } of Deno.readDirSync(dirname(path))) {
+        if (name.includes("tail")) Deno.removeSync(`${dirname(path)}/${name}`);
+      }
+    }
+  }
+  // Behind the index block nothing is missing but the index.
+  Deno.writeFileSync(path, bytes);
+  using storage = open(path);
+  assertEquals(storage.size, bytes.length);
 });
 
 test("a transaction that was cut off leaves room for the next", (path) => {

@@ -956,3 +956,32 @@ Deno.test(
     assertEquals(await client.sync(), []);
   },
 );
+
+Deno.test("a pack that ends in the middle of a commit does not cut the client off", async () => {
+  await using served = await Served.start();
+  using slow = await served.connect();
+  using other = await served.connect();
+  const [changed] = await makeRoot(slow);
+  assertEquals(
+    (await slow.commit(
+      [0, record(0, "root", [changed!])],
+      [changed!, record(changed!, "first")],
+    )).answer,
+    "O",
+  );
+  await other.sync();
+  await slow.send("C");
+  assertEquals(await slow.oids(), []);
+  const { answer } = await other.commit([changed!, record(changed!, "second")]);
+  assertEquals(answer, "O");
+  served.storage.pack();
+  // The server has no snapshot of it any more in which it could look.
+  await slow.send(transaction([changed!, record(changed!, "third")]));
+  assertEquals(await slow.letter(), "I");
+  assertEquals(await slow.load(changed!), "I");
+  assertEquals(await slow.sync(), [changed!]);
+  assertEquals(
+    await slow.load(changed!),
+    record(changed!, "second"),
+  );
+});

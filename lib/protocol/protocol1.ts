@@ -113,7 +113,8 @@ export class Client {
     this.#trusted = trusted;
     this.#channel = channel;
     this.#shared = shared;
-    this.#session = shared.storage.session();
+    // A client that stands idle must not keep what a pack has dropped.
+    this.#session = shared.storage.session({ letsGo: true });
   }
 
   /**
@@ -426,9 +427,10 @@ export class Client {
     for (const oid of oids) {
       if (unused.holds(this, oid)) continue;
       const held = unused.isHeld(oid);
-      if (!held && this.#session.has(oid)) continue;
+      const exists = mayExist(this.#session, oid);
+      if (!held && exists) continue;
       // Whoever comes first makes the root; the others have a conflict then.
-      if (oid === ROOT_OID && !this.#session.has(oid)) continue;
+      if (oid === ROOT_OID && !exists) continue;
       throw new ProtocolError(
         held
           ? `Cannot take the commit: another client was given the number #${oid}`
@@ -440,6 +442,16 @@ export class Client {
 
 function seconds(milliseconds: number): string {
   return `${milliseconds / 1000} seconds`;
+}
+
+/** Whether a session has an object, or had one which it is told of as changed. */
+function mayExist(session: Session, oid: Oid): boolean {
+  try {
+    return session.has(oid);
+  } catch (error) {
+    if (error instanceof ReadConflictError) return true;
+    throw error;
+  }
 }
 
 function view(bytes: Uint8Array): DataView {

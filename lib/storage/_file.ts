@@ -32,10 +32,15 @@ export interface OpenFile {
 
 /** What there is to do with files by their names. */
 export interface Files {
-  /** Opens a file. */
+  /** Opens a file. A new one is for its owner alone if it is `secret`. */
   open(
     path: string,
-    options: { write: boolean; create?: boolean; createNew?: boolean },
+    options: {
+      write: boolean;
+      create?: boolean;
+      createNew?: boolean;
+      secret?: boolean;
+    },
   ): OpenFile;
   /** Returns what tells the file at a path from others, or `undefined` if there is none. */
   identity(path: string): string | undefined;
@@ -51,6 +56,10 @@ export interface Files {
   remove(path: string): void;
   /** Returns when the names in a file's directory are on the disk. */
   syncDirectory(path: string): void;
+  /** Makes a directory for those who may use the file `like`; returns whether there was none. */
+  makeDirectory(path: string, like: string): boolean;
+  /** Returns the names of the files in a directory. */
+  list(directory: string): string[];
 }
 
 class DiskFile implements OpenFile {
@@ -121,12 +130,18 @@ function identify(info: Deno.FileInfo): string {
 
 /** The real file system. */
 export const disk: Files = {
-  open(path, { write, create = false, createNew = false }) {
+  open(path, { write, create = false, createNew = false, secret = false }) {
     // Opening a pipe might wait for ever.
     if (!createNew && isSomethingElse(path)) {
       throw new Error("it is not a regular file");
     }
-    const options = { read: true, write, create, createNew };
+    const options = {
+      read: true,
+      write,
+      create,
+      createNew,
+      ...(secret && Deno.build.os !== "windows" ? { mode: 0o600 } : {}),
+    };
     return new DiskFile(Deno.openSync(path, options));
   },
   identity(path) {
@@ -142,14 +157,13 @@ export const disk: Files = {
     if (Deno.build.os === "windows") return;
     const { mode, uid, gid } = Deno.statSync(from);
     const other = Deno.statSync(to);
-    if (uid !== other.uid || gid !== other.gid) {
-      try {
-        Deno.chownSync(to, uid, gid);
-      } catch {
-        // Only the superuser can give a file away.
-      }
-    }
-    if (mode !== null) Deno.chmodSync(to, mode & 0o777);
+    // Only the superuser can give a file away, others to a group of theirs.
+    const group = (uid === other.uid && gid === other.gid) ||
+      give(to, uid, gid) || gid === other.gid || give(to, other.uid, gid);
+    if (mode === null) return;
+    // Another group may do what everybody may.
+    const ours = group ? mode : mode & ~0o070 | (mode & 0o007) << 3;
+    Deno.chmodSync(to, ours & 0o777);
   },
   link: (from, to) => Deno.linkSync(from, to),
   rename: (from, to) => Deno.renameSync(from, to),
@@ -170,7 +184,38 @@ export const disk: Files = {
       directory.close();
     }
   },
+  makeDirectory(path, like) {
+    if (isDirectory(path)) return false;
+    const { mode, uid, gid } = Deno.statSync(like);
+    // Who may read the file may go in.
+    const access = mode === null ? 0o777 : 0o700 | mode | (mode & 0o044) >> 2;
+    Deno.mkdirSync(path, { mode: access & 0o777 });
+    if (Deno.build.os !== "windows") give(path, uid, gid);
+    return true;
+  },
+  list: (directory) =>
+    [...Deno.readDirSync(directory)]
+      .filter(({ isFile }) => isFile).map(({ name }) => name),
 };
+
+/** Gives a file to another owner and group; returns whether that was allowed. */
+function give(path: string, uid: number | null, gid: number | null): boolean {
+  try {
+    Deno.chownSync(path, uid, gid);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function isDirectory(path: string): boolean {
+  try {
+    return Deno.statSync(path).isDirectory;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
 
 /** Reads until the room is full or the file is at its end; returns how much there was. */
 export function readFully(

@@ -15,10 +15,12 @@ import {
   BLOCK_TRAILER,
   type BlockHead,
   BlockKind,
+  encodeHeader,
   encodeSlot,
   ENTRY_HEAD,
   getUint64,
   type Header,
+  HEADER_HEAD,
   HEADER_SIZE,
   SLOTS,
   viewOf,
@@ -367,6 +369,17 @@ export class Journal {
       }; close the storage and open it again`,
       { cause },
     );
+  }
+
+  /** Says in the header that the pack which has written the file is over. */
+  packed(): void {
+    const header = { ...this.header, packing: false };
+    const bytes = encodeHeader(header).subarray(0, HEADER_HEAD);
+    try {
+      writeFully(this.#file, bytes, 0);
+    } catch {
+      // Whoever opens the file next does it.
+    }
   }
 
   /** Allows no more commits, since a new name for the file may not stay. */

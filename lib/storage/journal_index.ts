@@ -5,6 +5,7 @@
  */
 import { crc32 } from "node:zlib";
 import type { OpenFile } from "./_file.ts";
+import { Recent } from "./_recent.ts";
 import { BlockWriter } from "./block_writer.ts";
 import type { ChunkReader } from "./chunk_reader.ts";
 import {
@@ -67,10 +68,9 @@ export interface IndexBlock {
  */
 export class JournalIndex {
   readonly #read: ReadBytes;
-  readonly #mostPages: number;
   #directory: Map<number, number>;
   #changed = new Map<number, DataView>();
-  #unchanged = new Map<number, DataView>();
+  readonly #unchanged: Recent<DataView>;
   // The page used last: neighbours come together.
   #number = -1;
   #page: DataView | undefined;
@@ -83,7 +83,7 @@ export class JournalIndex {
   ) {
     this.#read = read;
     this.#directory = directory;
-    this.#mostPages = whole ? Infinity : MOST_PAGES;
+    this.#unchanged = new Recent(whole ? Infinity : MOST_PAGES);
   }
 
   /** How many bytes a block with all changes would have. */
@@ -182,7 +182,9 @@ export class JournalIndex {
   /** Takes over what `write()` has written. */
   take(directory: Map<number, number>): void {
     this.#directory = directory;
-    for (const [number, page] of this.#changed) this.#keep(number, page);
+    for (const [number, page] of this.#changed) {
+      this.#unchanged.set(number, page);
+    }
     this.#changed.clear();
   }
 
@@ -192,7 +194,7 @@ export class JournalIndex {
     const offset = this.#directory.get(number);
     if (offset === undefined) return undefined;
     const read = this.#readPage(number, offset);
-    this.#keep(number, read);
+    this.#unchanged.set(number, read);
     return read;
   }
 
@@ -204,14 +206,6 @@ export class JournalIndex {
     this.#changed.set(number, page);
     if (number === this.#number) this.#page = page;
     return page;
-  }
-
-  #keep(number: number, page: DataView): void {
-    this.#unchanged.set(number, page);
-    if (this.#unchanged.size > this.#mostPages) {
-      const [oldest] = this.#unchanged.keys();
-      this.#unchanged.delete(oldest!);
-    }
   }
 
   #readPage(number: number, offset: number): DataView {

@@ -253,8 +253,7 @@ export class JournalStorage implements HistoricalStorage {
           findMoment(this.#journal, moment).tid,
         ),
       holds: (oid) => this.#journal.holds(oid),
-      append: (records, next, _own, notes) =>
-        this.#append(records, next, notes),
+      append: (records, next, notes) => this.#append(records, next, notes),
     };
   }
 
@@ -275,9 +274,9 @@ export class JournalStorage implements HistoricalStorage {
       next: sessions.next,
       replace: (to, removed) => {
         this.#journal = to;
-        // Sessions go on reading the old file until they move on.
+        // Sessions may go on reading the old file until they move on.
         journal.release();
-        sessions.remove(removed);
+        sessions.packed(removed);
       },
     }, options);
   }
@@ -296,6 +295,11 @@ class JournalSnapshot implements Snapshot {
 
   load(oid: Oid): Uint8Array | undefined {
     return this.#journal.load(oid, this.tid);
+  }
+
+  has(oid: Oid): boolean {
+    if (!this.#journal.holds(oid)) return false;
+    return this.tid === this.#journal.tid || this.load(oid) !== undefined;
   }
 
   release(): void {

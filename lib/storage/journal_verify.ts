@@ -466,8 +466,9 @@ export class JournalVerifier {
       if (slot === undefined) {
         this.#damaged(at, "the checksum of a slot is wrong");
       } else if (slot.offset >= this.#size) {
-        this.#note(
-          `The slot at byte ${at} leads to byte ${slot.offset}, which this file does not have: it is the beginning of a longer one`,
+        this.#damaged(
+          this.#size,
+          `the file was cut there, since its header leads to byte ${slot.offset}`,
         );
       } else slots.push({ at, ...slot });
     }

@@ -67,6 +67,15 @@ export interface SessionOptions {
    * millisecond, so the `time` of a transaction is a moment at which it is there.
    */
   readonly at?: Tid | Date;
+  /**
+   * Whether the storage may let go of the session's snapshot when a pack drops
+   * what is in it: for a session that may stand idle for long, such as that of
+   * a server's client. Until it moves on, what was changed or removed since its
+   * snapshot is refused with `ReadConflictError` then; everything else is read
+   * as before. Otherwise a session keeps its snapshot as long as it stays
+   * there, and with it a file that a pack has replaced. False by default.
+   */
+  readonly letsGo?: boolean;
 }
 
 /** What a pack keeps. */
