@@ -51,8 +51,10 @@ export class UnusedOids<Holder extends object> {
       holding = { oids: new OidSet(), count: 0 };
       this.#holdings.set(holder, holding);
     }
-    const oids = this.#left.takeSmallest(count);
-    if (oids.length < count) oids.push(...allocate(count - oids.length));
+    const left = this.#left.takeSmallest(count);
+    const oids = left.length < count
+      ? left.concat(allocate(count - left.length))
+      : left;
     for (const oid of oids) {
       holding.oids.add(oid);
       this.#held.add(oid);
