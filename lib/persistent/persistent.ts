@@ -135,24 +135,26 @@ export class PersistentObject {
   /**
    * Returns what is to be stored: by default the object itself, whose
    * enumerable string-keyed properties count, but not those whose names begin
-   * with `_v_`. `this` is the bare object.
+   * with `_v_`. What it reads and changes of the object is not noted.
    */
   _p_getState(): Record<string, unknown> {
-    return this as unknown as Record<string, unknown>;
+    return bareOf(this) as unknown as Record<string, unknown>;
   }
 
-  /** Takes the state that was stored. `this` is the bare object, which is blank. */
+  /** Takes the state that was stored, while the object is blank. What it changes of the object is not noted. */
   _p_setState(state: Record<string, unknown>): void {
-    setFields(this, state);
+    setFields(bareOf(this), state);
   }
 
-  /** Drops the state. `this` is the bare object. */
+  /**
+   * Drops the state. A class that overrides it drops all that its
+   * `_p_setState` sets. If it throws, the object cannot be used any more.
+   */
   _p_clearState(): void {
-    const keys = Object.keys(this);
+    const bare = bareOf(this);
+    const keys = Object.keys(bare);
     // Last first: V8 then keeps the object in its fast form.
-    for (let i = keys.length - 1; i >= 0; i--) {
-      delete (this as Record<string, unknown>)[keys[i]!];
-    }
+    for (let i = keys.length - 1; i >= 0; i--) delete bare[keys[i]!];
   }
 }
 
@@ -169,6 +171,12 @@ let willBeWrapped = false;
 /** Tells the constructor of {@linkcode PersistentObject} that a proxy will hide the slot. */
 export function announceWrap(): void {
   willBeWrapped = true;
+}
+
+/** Returns the object that holds the state, past its proxy. */
+function bareOf(object: PersistentObject): Record<string, unknown> {
+  const { target } = (object as unknown as Holder)[SLOT];
+  return target as unknown as Record<string, unknown>;
 }
 
 function install<T extends object>(object: T): T {
