@@ -23,30 +23,35 @@ export function allowedSteps(bytes: number): number {
 export class Crowding {
   /** How many keys have been passed by on the way to the place of another. */
   steps = 0;
-  readonly #counts: Uint32Array;
-  readonly #mask: number;
-
-  private constructor(places: number) {
-    this.#counts = new Uint32Array(places);
-    this.#mask = places - 1;
-  }
+  readonly #hashes: number[] = [];
+  // Grows with the keys that are there, not with those that are claimed.
+  #counts = new Uint32Array(SMALL / 2);
 
   /** Returns what counts for a collection of so many keys; nothing for a small one. */
   static of(count: number): Crowding | undefined {
-    // V8 has a place for two keys.
-    return count < SMALL
-      ? undefined
-      : new Crowding(2 ** Math.floor(Math.log2(count)));
+    return count < SMALL ? undefined : new Crowding();
   }
 
   /** Counts a key. */
   add(key: unknown): void {
     const hash = hashOf(key);
     if (hash < 0) return;
-    const place = hash & this.#mask;
+    // V8 has a place for two keys.
+    if (this.#hashes.length === 2 * this.#counts.length) this.#grow();
+    this.#hashes.push(hash);
+    this.steps += this.#count(hash);
+  }
+
+  #count(hash: number): number {
+    const place = hash & this.#counts.length - 1;
     const before = this.#counts[place]!;
-    this.steps += before;
     this.#counts[place] = before + 1;
+    return before;
+  }
+
+  #grow(): void {
+    this.#counts = new Uint32Array(2 * this.#counts.length);
+    for (const hash of this.#hashes) this.#count(hash);
   }
 }
 
