@@ -44,6 +44,44 @@ Deno.test("OidSet gives up what is deleted, whether it holds few or many", () =>
   }
 });
 
+Deno.test("OidSet adds and takes out whole sets, and gives out the smallest", () => {
+  let state = 7;
+  const random = (n: number) => (state = (state * 48271) % 2147483647) % n;
+  for (let round = 0; round < 200; round++) {
+    // All in one piece, or in a few of them; few or many in each.
+    const range = [300, 70_000, 200_000][round % 3]!;
+    const [one, other] = [new OidSet(), new OidSet()];
+    const [ones, others] = [new Set<number>(), new Set<number>()];
+    for (let i = random(200); i > 0; i--) {
+      const oid = random(range);
+      one.add(oid);
+      ones.add(oid);
+    }
+    for (let i = random(200); i > 0; i--) {
+      const oid = random(range);
+      if (ones.has(oid)) continue;
+      other.add(oid);
+      others.add(oid);
+    }
+    one.addOthers(other);
+    const all = [...ones, ...others].sort((a, b) => a - b);
+    for (const oid of all) assert(one.has(oid));
+    if (round % 2 === 0) {
+      one.deleteOthers(other);
+      for (const oid of all) assertEquals(one.has(oid), ones.has(oid));
+      assertEquals(
+        one.takeSmallest(1000),
+        all.filter((oid) => ones.has(oid)),
+      );
+    } else {
+      const count = random(250);
+      assertEquals(one.takeSmallest(count), all.slice(0, count));
+      assertEquals(one.takeSmallest(1000), all.slice(count));
+    }
+    assertEquals(one.takeSmallest(1), []);
+  }
+});
+
 Deno.test("numbers far apart take no more memory than is in proportion", () => {
   const before = Deno.memoryUsage();
   const set = new OidSet();
