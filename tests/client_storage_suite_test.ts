@@ -119,8 +119,7 @@ const options = {
   keepsRevisions: false,
   // The server takes what exists, and the numbers that it gave to this client.
   storesRemoved: false,
-  // The server does the steps.
-  packsInSteps: false,
+  remote: true,
 };
 
 storageSuite("a client of MemoryStorage", async () => {

@@ -11,7 +11,8 @@ import {
   PersistentObject,
 } from "../persistent/persistent.ts";
 import { iterate } from "./_iterate.ts";
-import { ENTRIES, slotWithin, withProperties } from "./_properties.ts";
+import { ENTRIES, withProperties } from "./_properties.ts";
+import { slotWithin } from "./_stamp.ts";
 
 /** The bare object behind the proxy; its entries are missing in a ghost. */
 interface Bare<K, V> extends PersistentObject {
@@ -212,7 +213,7 @@ export class PersistentDict<K = string, V = any> extends PersistentObject
   /** Returns what is stored. */
   override _p_getState(): Record<string, unknown> {
     // Noted nowhere: to look at it is not to read it.
-    return { entries: bare<K, V>(this)[ENTRIES] };
+    return { entries: bare<K, V>(slotWithin(this).target)[ENTRIES] };
   }
 
   /** Takes what was stored. */
@@ -221,13 +222,13 @@ export class PersistentDict<K = string, V = any> extends PersistentObject
     if (!(entries instanceof Map)) {
       throw new DecodeError("its state has no Map of entries");
     }
-    bare(this)[ENTRIES] = entries;
+    bare(slotWithin(this).target)[ENTRIES] = entries;
   }
 
   /** Drops the entries from memory. */
   override _p_clearState(): void {
     // Not cleared: an iterator may still have to tell where it was.
-    bare(this)[ENTRIES] = undefined;
+    bare(slotWithin(this).target)[ENTRIES] = undefined;
   }
 }
 

@@ -33,7 +33,7 @@ export function checkForgottenChanges(
   for (const slot of [...objects.cache.slots()]) {
     if (slot.status !== "saved" || slot.serial !== objects.serial) continue;
     const stored = decoder.decode(session.load(slot.oid));
-    const now = slot.target._p_getState();
+    const now = objects.hooks.getState(slot);
     const before = stored as Record<string, unknown>;
     const keys = new Set([...Object.keys(now), ...Object.keys(before)]);
     for (const key of keys) {

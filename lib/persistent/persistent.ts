@@ -7,7 +7,7 @@ import type { Oid } from "../serialize/record.ts";
 import { EncodeError } from "../errors.ts";
 import type { Connection } from "./connection.ts";
 import { makeInspectable } from "./inspect.ts";
-import { NO_OID, SLOT, Slot, type Status } from "./slot.ts";
+import { NO_OID, shownName, SLOT, Slot, type Status } from "./slot.ts";
 import { constructionTraps, STORED_TRAPS, wrap } from "./traps.ts";
 
 export type { Status } from "./slot.ts";
@@ -88,7 +88,10 @@ export class PersistentObject {
 
   /** The name that the object's class is stored under. */
   get _p_className(): string {
-    return (this as unknown as Holder)[SLOT].className || this.constructor.name;
+    const { oid, className, target } = (this as unknown as Holder)[SLOT];
+    return oid === NO_OID
+      ? nameOfClass(Object.getPrototypeOf(target))
+      : className;
   }
 
   /** Returns whether the state is not in memory. */
@@ -132,25 +135,34 @@ export class PersistentObject {
   /**
    * Returns what is to be stored: by default the object itself, whose
    * enumerable string-keyed properties count, but not those whose names begin
-   * with `_v_`. `this` is the bare object.
+   * with `_v_`. What it reads and changes of the object is not noted.
    */
   _p_getState(): Record<string, unknown> {
-    return this as unknown as Record<string, unknown>;
+    return bareOf(this) as unknown as Record<string, unknown>;
   }
 
-  /** Takes the state that was stored. `this` is the bare object, which is blank. */
+  /** Takes the state that was stored, while the object is blank. What it changes of the object is not noted. */
   _p_setState(state: Record<string, unknown>): void {
-    setFields(this, state);
+    setFields(bareOf(this), state);
   }
 
-  /** Drops the state. `this` is the bare object. */
+  /**
+   * Drops the state. A class that overrides it drops all that its
+   * `_p_setState` sets. If it throws, the object cannot be used any more.
+   */
   _p_clearState(): void {
-    const keys = Object.keys(this);
+    const bare = bareOf(this);
+    const keys = Object.keys(bare);
     // Last first: V8 then keeps the object in its fast form.
-    for (let i = keys.length - 1; i >= 0; i--) {
-      delete (this as Record<string, unknown>)[keys[i]!];
-    }
+    for (let i = keys.length - 1; i >= 0; i--) delete bare[keys[i]!];
   }
+}
+
+/** Returns the name that a class has in the program, empty if it has none. */
+export function nameOfClass(prototype: object): string {
+  // An object may have a `constructor` of its own, and a class a `name`.
+  const name: unknown = prototype.constructor?.name;
+  return typeof name === "string" ? name : "";
 }
 
 /** Whether the object that is being constructed gets a proxy around it. */
@@ -159,6 +171,12 @@ let willBeWrapped = false;
 /** Tells the constructor of {@linkcode PersistentObject} that a proxy will hide the slot. */
 export function announceWrap(): void {
   willBeWrapped = true;
+}
+
+/** Returns the object that holds the state, past its proxy. */
+function bareOf(object: PersistentObject): Record<string, unknown> {
+  const { target } = (object as unknown as Holder)[SLOT];
+  return target as unknown as Record<string, unknown>;
 }
 
 function install<T extends object>(object: T): T {
@@ -201,7 +219,7 @@ export function setFields(
  * @throws {EncodeError} naming the property.
  */
 export function checkCanBeDropped(target: PersistentObject): void {
-  const name = target._p_className;
+  const name = shownName((target as unknown as Holder)[SLOT]);
   if (!Object.isExtensible(target)) {
     throw new EncodeError(
       `a frozen or sealed ${name} cannot be stored: its state must be dropped and loaded again`,

@@ -6,7 +6,7 @@
  */
 import { ClassError } from "../errors.ts";
 import type { PersistentObject } from "./persistent.ts";
-import { SLOT, type Slot } from "./slot.ts";
+import { shownName, SLOT, type Slot } from "./slot.ts";
 
 /** The bare object behind a proxy. */
 export type Target =
@@ -48,7 +48,7 @@ function checkName(target: Target, verb: string, key: string): void {
   if (!key.startsWith("_p_")) return;
   throw new ClassError(
     `Cannot ${verb} ${
-      target[SLOT].self._p_className
+      shownName(target[SLOT])
     }.${key}: names that begin with _p_ are Dhara's own`,
   );
 }
@@ -128,7 +128,9 @@ export const FIELD_TRAPS = {
         !configurable
       ) {
         throw new ClassError(
-          `Cannot define ${slot.self._p_className}.${key}: a property that is stored has a value, which can be changed and deleted`,
+          `Cannot define ${
+            shownName(slot)
+          }.${key}: a property that is stored has a value, which can be changed and deleted`,
         );
       }
       if (!key.startsWith("_v_")) slot.noteChange();
@@ -138,7 +140,9 @@ export const FIELD_TRAPS = {
 
   preventExtensions(target) {
     throw new ClassError(
-      `Cannot freeze ${target._p_className}: a persistent object must be able to load and drop its state`,
+      `Cannot freeze ${
+        shownName(target[SLOT])
+      }: a persistent object must be able to load and drop its state`,
     );
   },
 } satisfies ProxyHandler<Target>;
