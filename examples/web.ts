@@ -32,7 +32,7 @@ using connection = new Connection(storage);
 /** Answers one request, in one transaction. */
 function answer(method: string, text: string): Response {
   const { root } = connection;
-  const entries: PersistentList<string> = root["entries"] ??=
+  const entries: PersistentList<string> = root["guestbook"] ??=
     new PersistentList();
   if (method === "GET") return Response.json([...entries]);
   entries.push(text);
@@ -42,7 +42,11 @@ function answer(method: string, text: string): Response {
 }
 
 const server = Deno.serve(
-  { hostname: "127.0.0.1", port: Number(port) },
+  {
+    hostname: "127.0.0.1",
+    port: Number(port),
+    onListen: ({ port }) => console.log(`Ready on http://127.0.0.1:${port}`),
+  },
   async (request) => {
     // What takes time comes before the transaction, which nothing interrupts.
     const text = await request.text();

@@ -132,13 +132,13 @@ async function withWeb(
     Deno.execPath(),
   );
   try {
-    await web.until("Listening on ");
+    await web.until("Ready on ");
     await work(/http:\S+/.exec(web.stdout)![0]);
     web.signal("SIGTERM");
     const { code, stderr } = await web.end();
     assertEquals(code, 0, stderr);
   } catch (error) {
-    web.signal("SIGKILL");
+    await web.stop("SIGKILL").catch(() => {});
     throw error;
   }
 }
