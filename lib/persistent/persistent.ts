@@ -6,6 +6,12 @@
 import type { Oid } from "../serialize/record.ts";
 import { EncodeError } from "../errors.ts";
 import type { Connection } from "./connection.ts";
+import {
+  checkNoMember,
+  fieldsOf,
+  forgetKept,
+  keepAside,
+} from "./class_members.ts";
 import { makeInspectable } from "./inspect.ts";
 import { NO_OID, shownName, SLOT, Slot, type Status } from "./slot.ts";
 import { constructionTraps, STORED_TRAPS, wrap } from "./traps.ts";
@@ -138,7 +144,7 @@ export class PersistentObject {
    * with `_v_`. What it reads and changes of the object is not noted.
    */
   _p_getState(): Record<string, unknown> {
-    return bareOf(this) as unknown as Record<string, unknown>;
+    return fieldsOf(bareOf(this));
   }
 
   /** Takes the state that was stored, while the object is blank. What it changes of the object is not noted. */
@@ -155,6 +161,7 @@ export class PersistentObject {
     const keys = Object.keys(bare);
     // Last first: V8 then keeps the object in its fast form.
     for (let i = keys.length - 1; i >= 0; i--) delete bare[keys[i]!];
+    forgetKept(bare);
   }
 }
 
@@ -197,12 +204,16 @@ function installHidden<T extends object>(object: T): T {
   });
 }
 
-/** Gives an object fields of a state: defines them, since assigning would run setters. */
+/**
+ * Gives an object fields of a state: defines them, since assigning would run
+ * setters. What the class has a member for is kept aside, as in loading.
+ */
 export function setFields(
   target: object,
   fields: Record<string, unknown>,
 ): void {
   for (const name of Object.keys(fields)) {
+    if (name in target && keepAside(target, name, fields[name])) continue;
     Object.defineProperty(target, name, {
       value: fields[name],
       writable: true,
@@ -233,6 +244,9 @@ export function checkCanBeDropped(target: PersistentObject): void {
           property.get || property.set ? "an accessor" : "a constant"
         }: a property that is stored has a value, which can be changed and deleted; make it not enumerable if it need not be stored, or a getter of the class`,
       );
+    }
+    if (!key.startsWith("_v_")) {
+      checkNoMember(target, `${name}.${key}`, key, property.value);
     }
   }
 }
