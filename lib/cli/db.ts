@@ -26,6 +26,7 @@ import { exportCommand, importCommand } from "./db_export.ts";
 import { verifyCommand } from "./db_verify.ts";
 import { type Option, UsageError, type Values } from "./options.ts";
 import { readonlyView } from "./readonly.ts";
+import { LIMIT_OPTIONS, limitsFrom } from "./server_limits.ts";
 import { openShell, runCode, runShell } from "./shell.ts";
 
 /** What the commands must be told, since nothing in here imports it. */
@@ -122,6 +123,11 @@ function start({ version }: Program): Command {
         name: "insecure",
         help: "Let other machines connect, read and write",
       },
+      {
+        name: "no-quit",
+        help: "Do not let a client stop the server",
+      },
+      ...LIMIT_OPTIONS,
     ],
     run: (values) => serve(values, version),
   };
@@ -145,6 +151,7 @@ async function serve(values: Values, version: string): Promise<number> {
       "Cannot serve nothing but reading: say which file with --file PATH",
     );
   }
+  for (const note of withoutEffect(values)) console.error(note);
   const stop = Promise.withResolvers<void>();
   const unlisten = onStopSignal(stop.resolve);
   const directory = file === undefined
@@ -160,6 +167,8 @@ async function serve(values: Values, version: string): Promise<number> {
     await using server = new StorageServer({
       storage,
       ...place,
+      ...limitsFrom(values),
+      allowQuit: !values.has("no-quit"),
       gcbytes: values.number("gcbytes") ?? GCBYTES,
       insecure: values.has("insecure"),
       log: (level, message) => level === "error" && console.error(message),
@@ -179,6 +188,30 @@ async function serve(values: Values, version: string): Promise<number> {
     unlisten();
     if (directory) Deno.removeSync(directory, { recursive: true });
   }
+}
+
+/** What was given and changes nothing. */
+function withoutEffect(values: Values): string[] {
+  const notes: string[] = [];
+  if (values.has("cache-size")) {
+    notes.push(
+      "--cache-size is without effect: a server keeps no objects in memory",
+    );
+  }
+  if (values.has("readonly") && values.number("gcbytes")) {
+    notes.push(
+      "--gcbytes is without effect with --readonly: nothing is committed or packed",
+    );
+  }
+  const address = toAddress(placeOf(values));
+  if (values.has("insecure") && isLocal(address)) {
+    notes.push(
+      `--insecure is without effect: no other machine can reach ${
+        formatAddress(address)
+      }`,
+    );
+  }
+  return notes;
 }
 
 /** The files that hold what earlier repairs have cut off. */

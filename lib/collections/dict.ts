@@ -213,7 +213,7 @@ export class PersistentDict<K = string, V = any> extends PersistentObject
   /** Returns what is stored. */
   override _p_getState(): Record<string, unknown> {
     // Noted nowhere: to look at it is not to read it.
-    return { entries: bare<K, V>(this)[ENTRIES] };
+    return { entries: bare<K, V>(slotWithin(this).target)[ENTRIES] };
   }
 
   /** Takes what was stored. */
@@ -222,13 +222,13 @@ export class PersistentDict<K = string, V = any> extends PersistentObject
     if (!(entries instanceof Map)) {
       throw new DecodeError("its state has no Map of entries");
     }
-    bare(this)[ENTRIES] = entries;
+    bare(slotWithin(this).target)[ENTRIES] = entries;
   }
 
   /** Drops the entries from memory. */
   override _p_clearState(): void {
     // Not cleared: an iterator may still have to tell where it was.
-    bare(this)[ENTRIES] = undefined;
+    bare(slotWithin(this).target)[ENTRIES] = undefined;
   }
 }
 

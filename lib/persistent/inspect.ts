@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { Hooks } from "./hooks.ts";
 import { shownName, SLOT, type Slot } from "./slot.ts";
 
 type Inspect = (value: unknown, options: unknown) => string;
@@ -59,7 +60,7 @@ function show(slot: Slot, inspect: Inspect, options: unknown): string {
 function readable(slot: Slot): unknown {
   const { target } = slot;
   // Not the state itself: its symbol would be shown too.
-  const state = Object.fromEntries(Object.entries(target._p_getState()));
+  const state = Object.fromEntries(Object.entries(new Hooks().getState(slot)));
   const { entries, items } = state;
   if (Symbol.iterator in target && Object.keys(state).length === 1) {
     if (entries instanceof Map) return entries;

@@ -6,6 +6,12 @@
 import type { Oid } from "../serialize/record.ts";
 import { EncodeError } from "../errors.ts";
 import type { Connection } from "./connection.ts";
+import {
+  checkNoMember,
+  fieldsOf,
+  forgetKept,
+  keepAside,
+} from "./class_members.ts";
 import { makeInspectable } from "./inspect.ts";
 import { NO_OID, shownName, SLOT, Slot, type Status } from "./slot.ts";
 import { constructionTraps, STORED_TRAPS, wrap } from "./traps.ts";
@@ -135,24 +141,27 @@ export class PersistentObject {
   /**
    * Returns what is to be stored: by default the object itself, whose
    * enumerable string-keyed properties count, but not those whose names begin
-   * with `_v_`. `this` is the bare object.
+   * with `_v_`. What it reads and changes of the object is not noted.
    */
   _p_getState(): Record<string, unknown> {
-    return this as unknown as Record<string, unknown>;
+    return fieldsOf(bareOf(this));
   }
 
-  /** Takes the state that was stored. `this` is the bare object, which is blank. */
+  /** Takes the state that was stored, while the object is blank. What it changes of the object is not noted. */
   _p_setState(state: Record<string, unknown>): void {
-    setFields(this, state);
+    setFields(bareOf(this), state);
   }
 
-  /** Drops the state. `this` is the bare object. */
+  /**
+   * Drops the state. A class that overrides it drops all that its
+   * `_p_setState` sets. If it throws, the object cannot be used any more.
+   */
   _p_clearState(): void {
-    const keys = Object.keys(this);
+    const bare = bareOf(this);
+    const keys = Object.keys(bare);
     // Last first: V8 then keeps the object in its fast form.
-    for (let i = keys.length - 1; i >= 0; i--) {
-      delete (this as Record<string, unknown>)[keys[i]!];
-    }
+    for (let i = keys.length - 1; i >= 0; i--) delete bare[keys[i]!];
+    forgetKept(bare);
   }
 }
 
@@ -169,6 +178,12 @@ let willBeWrapped = false;
 /** Tells the constructor of {@linkcode PersistentObject} that a proxy will hide the slot. */
 export function announceWrap(): void {
   willBeWrapped = true;
+}
+
+/** Returns the object that holds the state, past its proxy. */
+function bareOf(object: PersistentObject): Record<string, unknown> {
+  const { target } = (object as unknown as Holder)[SLOT];
+  return target as unknown as Record<string, unknown>;
 }
 
 function install<T extends object>(object: T): T {
@@ -189,12 +204,16 @@ function installHidden<T extends object>(object: T): T {
   });
 }
 
-/** Gives an object fields of a state: defines them, since assigning would run setters. */
+/**
+ * Gives an object fields of a state: defines them, since assigning would run
+ * setters. What the class has a member for is kept aside, as in loading.
+ */
 export function setFields(
   target: object,
   fields: Record<string, unknown>,
 ): void {
   for (const name of Object.keys(fields)) {
+    if (name in target && keepAside(target, name, fields[name])) continue;
     Object.defineProperty(target, name, {
       value: fields[name],
       writable: true,
@@ -225,6 +244,9 @@ export function checkCanBeDropped(target: PersistentObject): void {
           property.get || property.set ? "an accessor" : "a constant"
         }: a property that is stored has a value, which can be changed and deleted; make it not enumerable if it need not be stored, or a getter of the class`,
       );
+    }
+    if (!key.startsWith("_v_")) {
+      checkNoMember(target, `${name}.${key}`, key, property.value);
     }
   }
 }

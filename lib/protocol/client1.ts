@@ -8,10 +8,11 @@ import {
   ProtocolError,
   ReadConflictError,
   ServerUnavailableError,
+  StorageError,
 } from "../errors.ts";
 import { type Oid, readOid, recordOid } from "../serialize/record.ts";
 import type { BlockingSocket } from "./blocking_socket.ts";
-import { Command, PROTOCOL_1, Status } from "./protocol1.ts";
+import { Command, NO_ROOM, PROTOCOL_1, Status } from "./protocol1.ts";
 import { type Records, transactionLength } from "./transaction.ts";
 
 /** The most objects asked for in one `B` request. */
@@ -31,6 +32,13 @@ export class Client1 {
     socket.writeByte(Command.version);
     socket.writeUint32(PROTOCOL_1);
     const theirs = socket.readUint32();
+    if (theirs === NO_ROOM) {
+      throw socket.fail(
+        new ServerUnavailableError(
+          `Cannot connect to ${socket.name}: the server has as many clients as it takes`,
+        ),
+      );
+    }
     if (theirs !== PROTOCOL_1) {
       throw this.#nonsense(`it speaks protocol ${theirs}, not ${PROTOCOL_1}`);
     }
@@ -137,6 +145,11 @@ export class Client1 {
   pack(): void {
     this.#request(Command.pack);
     const status = this.#socket.read(1)[0];
+    if (status === Status.invalid) {
+      throw new StorageError(
+        `Cannot pack: the server at ${this.name} refuses it; its log tells why`,
+      );
+    }
     if (status !== Status.okay) {
       throw this.#nonsense(`it answered a pack with byte ${status}`);
     }
