@@ -29,6 +29,7 @@ import { DROPPING, Hooks } from "./hooks.ts";
 import {
   BrokenObject,
   checkCanBeDropped,
+  Persistent,
   PersistentObject,
 } from "./persistent.ts";
 import {
@@ -198,7 +199,10 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
       );
     }
     // A constructor may have run and set properties, which are not the stored ones.
-    if (type._p_create !== PersistentObject._p_create) {
+    if (
+      type._p_create !== Persistent._p_create &&
+      type._p_create !== PersistentObject._p_create
+    ) {
       endConstruction();
       // What refers to it can be loaded, even if this cannot be done.
       this.#clear(slot, "what its _p_create() made");
