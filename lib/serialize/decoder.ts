@@ -23,6 +23,8 @@ import { readText } from "./text.ts";
 export interface ReferenceReader {
   /** The object with this number; a ghost if it is not in memory. */
   ghost(oid: Oid, className: string): object;
+  /** Takes care of a property that `target` inherits; returns whether it did. */
+  keep?(target: object, key: string, value: unknown): boolean;
 }
 
 /** An object's state; also what plain objects are read into. */
@@ -250,9 +252,11 @@ export class Decoder {
         );
       }
       const value = this.#readItem(2);
-      // Assigning would run a setter that it inherits: one of the class, or `__proto__`.
-      if (key in target) define(target, key, value);
-      else target[key] = value;
+      // Assigning would run a setter that it inherits, such as that of `__proto__`.
+      if (!(key in target)) target[key] = value;
+      else if (!this.#references.keep?.(target, key, value)) {
+        define(target, key, value);
+      }
     }
   }
 
