@@ -3,11 +3,8 @@ import { assertEquals } from "@std/assert";
 import type { OpenFile } from "../lib/storage/_file.ts";
 import { Recent } from "../lib/storage/_recent.ts";
 import { CHUNK, ChunkReader } from "../lib/storage/chunk_reader.ts";
-import {
-  JournalIndex,
-  PAGE_ENTRIES,
-  PAGE_SIZE,
-} from "../lib/storage/journal_index.ts";
+import { PAGE_ENTRIES } from "../lib/storage/_offset_page.ts";
+import { JournalIndex, PAGE_SIZE } from "../lib/storage/journal_index.ts";
 
 Deno.test("Recent keeps what is used, and no more than it may", () => {
   const recent = new Recent<string>(10);

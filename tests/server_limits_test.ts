@@ -110,7 +110,7 @@ Deno.test("one client too many is told so, and finds room when another has gone"
   await using served = await Served.start({ maxClients: 2 });
   using one = await served.connect();
   const two = await served.connect();
-  for (let i = 0; i < 5; i++) {
+  for (let i = 0; i < 9; i++) {
     using more = await RawClient.connectSilently(served.server);
     await more.send("V", int4(1), "S");
     assertEquals(await more.read(100), int4(0));
@@ -119,7 +119,8 @@ Deno.test("one client too many is told so, and finds room when another has gone"
   assertEquals(await silent.letter(), "", "it is not waited for");
   assertEquals(
     served.lines.filter((line) => line.includes("there are 2 clients")).length,
-    1,
+    5,
+    "the log does not repeat itself for ever",
   );
   two.close();
   await served.logged("is gone");
@@ -294,12 +295,16 @@ Deno.test("the log does not say the same thing ten times a second", () => {
     log.error(`Closed the connection of ${i}: it stalled`, "it stalled");
     now += 110;
   }
-  assertEquals(lines, [
+  const first = [0, 1, 2, 3, 4].flatMap((i) => [
     "Cannot take a client",
-    "Closed the connection of 0: it stalled",
-    "Cannot take a client (and 90 more of this kind since)",
-    "Closed the connection of 91: it stalled (and 90 more of this kind since)",
+    `Closed the connection of ${i}: it stalled`,
   ]);
+  assertEquals(lines.slice(0, 10), first);
+  assertEquals(lines.slice(10, 12), [
+    "Cannot take a client (and 86 more of this kind before)",
+    "Closed the connection of 91: it stalled (and 86 more of this kind before)",
+  ]);
+  assertEquals(lines.length, 20);
 });
 
 Deno.test("limits that make no sense are refused", () => {
@@ -378,7 +383,10 @@ Deno.test("a server goes on taking clients after it could not take one", async (
   }
   using client = await RawClient.connect(server);
   assertEquals(await client.sync(), []);
-  assertEquals(errors, ["Cannot take a client: too many open files"]);
+  assertEquals(
+    errors,
+    new Array(3).fill("Cannot take a client: too many open files"),
+  );
   await server.shutdown();
   storage.close();
 });

@@ -5,6 +5,7 @@
  * @module
  */
 import { ClassError, DecodeError } from "../errors.ts";
+import { fieldsOf } from "../persistent/class_members.ts";
 import { type PersistentObject, setFields } from "../persistent/persistent.ts";
 import { slotOf } from "../persistent/slot.ts";
 import { slotWithin } from "./_stamp.ts";
@@ -47,7 +48,7 @@ export function stateOf(
       `Cannot store ${object._p_className}: its items are stored under the name items, so that it can have no field of that name`,
     );
   }
-  return { ...target, items };
+  return { ...fieldsOf(target), items };
 }
 
 /** Gives an object the fields of a stored state, and returns the items. */

@@ -8,6 +8,7 @@
  */
 import { EncodeError } from "../errors.ts";
 import type { Decoder } from "../serialize/codec.ts";
+import { fieldsOf } from "./class_members.ts";
 import type { PersistentClass } from "./classes.ts";
 import { PersistentObject } from "./persistent.ts";
 import type { Slot } from "./slot.ts";
@@ -35,14 +36,14 @@ export class Hooks {
   getState(slot: Slot): State {
     const { target } = slot;
     if (target._p_getState === PersistentObject.prototype._p_getState) {
-      return target as unknown as State;
+      return fieldsOf(target);
     }
     const state: unknown = this.#undisturbed(
       slot,
       "commit() is storing the changes",
       () => slot.self._p_getState(),
     );
-    if (state === slot.self) return target as unknown as State;
+    if (state === slot.self) return fieldsOf(target);
     if (typeof state !== "object" || state === null) {
       throw this.#noState(slot, String(state));
     }

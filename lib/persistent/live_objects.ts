@@ -22,12 +22,14 @@ import type { Oid } from "../serialize/record.ts";
 import type { Session } from "../storage/storage.ts";
 import { OidSet } from "../storage/oid_set.ts";
 import { Cache } from "./cache.ts";
+import { keepAside } from "./class_members.ts";
 import type { ClassRegistry } from "./classes.ts";
 import type { Connection } from "./connection.ts";
 import { DROPPING, Hooks } from "./hooks.ts";
 import {
   BrokenObject,
   checkCanBeDropped,
+  Persistent,
   PersistentObject,
 } from "./persistent.ts";
 import {
@@ -168,6 +170,11 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
     return made.self;
   }
 
+  /** Keeps what was stored under the name of a member of the class. */
+  keep(target: object, key: string, value: unknown): boolean {
+    return keepAside(target, key, value);
+  }
+
   #make(oid: Oid, className: string): Slot {
     const slot = this.#blank(className);
     slot.oid = oid;
@@ -192,7 +199,10 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
       );
     }
     // A constructor may have run and set properties, which are not the stored ones.
-    if (type._p_create !== PersistentObject._p_create) {
+    if (
+      type._p_create !== Persistent._p_create &&
+      type._p_create !== PersistentObject._p_create
+    ) {
       endConstruction();
       // What refers to it can be loaded, even if this cannot be done.
       this.#clear(slot, "what its _p_create() made");
@@ -212,6 +222,24 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
       this.cache.hold(made);
     }
     return made;
+  }
+
+  /**
+   * Returns the state in a record of an object as it would be stored again: a
+   * class that makes something else of it in loading does so here, too.
+   */
+  stateIn(
+    record: Uint8Array,
+    { className, target }: Slot,
+    decoder: Decoder,
+  ): Record<string, unknown> {
+    if (target._p_setState === PersistentObject.prototype._p_setState) {
+      return decoder.decode(record) as Record<string, unknown>;
+    }
+    const copy = this.#blank(className);
+    copy.className = className;
+    this.hooks.setState(copy, record, decoder);
+    return this.hooks.getState(copy);
   }
 
   /** Loads the state of a ghost. */

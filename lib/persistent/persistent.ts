@@ -6,6 +6,13 @@
 import type { Oid } from "../serialize/record.ts";
 import { EncodeError } from "../errors.ts";
 import type { Connection } from "./connection.ts";
+import {
+  fieldsOf,
+  forgetKept,
+  inheritedNames,
+  keepAside,
+  whyHidden,
+} from "./class_members.ts";
 import { makeInspectable } from "./inspect.ts";
 import { NO_OID, shownName, SLOT, Slot, type Status } from "./slot.ts";
 import { constructionTraps, STORED_TRAPS, wrap } from "./traps.ts";
@@ -138,7 +145,7 @@ export class PersistentObject {
    * with `_v_`. What it reads and changes of the object is not noted.
    */
   _p_getState(): Record<string, unknown> {
-    return bareOf(this) as unknown as Record<string, unknown>;
+    return fieldsOf(bareOf(this));
   }
 
   /** Takes the state that was stored, while the object is blank. What it changes of the object is not noted. */
@@ -155,6 +162,7 @@ export class PersistentObject {
     const keys = Object.keys(bare);
     // Last first: V8 then keeps the object in its fast form.
     for (let i = keys.length - 1; i >= 0; i--) delete bare[keys[i]!];
+    forgetKept(bare);
   }
 }
 
@@ -197,12 +205,16 @@ function installHidden<T extends object>(object: T): T {
   });
 }
 
-/** Gives an object fields of a state: defines them, since assigning would run setters. */
+/**
+ * Gives an object fields of a state: defines them, since assigning would run
+ * setters. What the class has a member for is kept aside, as in loading.
+ */
 export function setFields(
   target: object,
   fields: Record<string, unknown>,
 ): void {
   for (const name of Object.keys(fields)) {
+    if (name in target && keepAside(target, name, fields[name])) continue;
     Object.defineProperty(target, name, {
       value: fields[name],
       writable: true,
@@ -219,23 +231,31 @@ export function setFields(
  * @throws {EncodeError} naming the property.
  */
 export function checkCanBeDropped(target: PersistentObject): void {
-  const name = shownName((target as unknown as Holder)[SLOT]);
+  // The name is needed for an error only.
+  const name = () => shownName((target as unknown as Holder)[SLOT]);
   if (!Object.isExtensible(target)) {
     throw new EncodeError(
-      `a frozen or sealed ${name} cannot be stored: its state must be dropped and loaded again`,
+      `a frozen or sealed ${name()} cannot be stored: its state must be dropped and loaded again`,
     );
   }
+  const inherited = inheritedNames(Object.getPrototypeOf(target));
   for (const key of Object.keys(target)) {
     const property = Object.getOwnPropertyDescriptor(target, key)!;
     if (!property.configurable || !property.writable) {
       throw new EncodeError(
-        `${name}.${key} is ${
+        `${name()}.${key} is ${
           property.get || property.set ? "an accessor" : "a constant"
         }: a property that is stored has a value, which can be changed and deleted; make it not enumerable if it need not be stored, or a getter of the class`,
       );
     }
+    if (!inherited.has(key) || key.startsWith("_v_")) continue;
+    const why = whyHidden(target, key, property.value);
+    if (why !== undefined) {
+      throw new EncodeError(`${name()}.${key}: ${why}`);
+    }
   }
 }
+
 /**
  * The base class of objects that are stored by themselves: extend it and
  * there is nothing else to say. Every property that is assigned is noted and
@@ -245,9 +265,9 @@ export function checkCanBeDropped(target: PersistentObject): void {
  * whose names begin with `_v_` (volatile). Names that begin with `_p_` are
  * Dhara's own. Plain arrays, objects, `Map`s and `Set`s inside the object are
  * stored with it but not watched: call `_p_noteChange()` after changing one in
- * place. A property that is stored
- * has a value, which can be changed and deleted: constants and accessors are
- * refused, unless they are not enumerable, and so is `Object.freeze`.
+ * place. A property that is stored has a value, which can be changed and
+ * deleted: constants and accessors are refused, unless they are not enumerable,
+ * and so is `Object.freeze`.
  *
  * @example
  * ```ts

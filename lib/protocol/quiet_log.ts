@@ -11,16 +11,18 @@ export type LogLevel = "debug" | "info" | "error";
 /** Takes the lines of a log. */
 export type Log = (level: LogLevel, message: string) => void;
 
-/** How long the same line is not repeated, in milliseconds. */
-const PAUSE = 10_000;
-/** How many different lines are remembered. */
-const MOST = 1000;
+/** In which time only so many lines of a kind are passed on, in milliseconds. */
+const PERIOD = 10_000;
+/** How many those are. */
+const MOST = 5;
+/** How many kinds are remembered. */
+const MOST_KINDS = 1000;
 
 /** Passes errors on, but not the same one again and again. */
 export class QuietLog {
   #log: Log;
   #now: () => number;
-  #lines = new Map<string, { since: number; kept: number }>();
+  #kinds = new Map<string, { since: number; passed: number; kept: number }>();
 
   /** Wraps a log. */
   constructor(log: Log, now: () => number = Date.now) {
@@ -34,21 +36,26 @@ export class QuietLog {
   }
 
   /**
-   * Logs an error, unless there was one of the same kind a short while ago. The
-   * next one that is logged tells how many were not.
+   * Logs an error, unless there were many of its kind a short while ago. The
+   * next one that is logged tells how many were not. What differs in numbers
+   * alone is of one kind.
    */
   error(message: string, kind = message): void {
     const now = this.#now();
-    const last = this.#lines.get(kind);
-    if (last !== undefined && now - last.since < PAUSE) {
-      last.kept++;
+    const key = kind.replace(/\d+/g, "0");
+    const last = this.#kinds.get(key);
+    if (last !== undefined && now - last.since < PERIOD) {
+      if (last.passed < MOST) {
+        last.passed++;
+        this.#log("error", message);
+      } else last.kept++;
       return;
     }
-    if (this.#lines.size >= MOST) this.#lines.clear();
-    this.#lines.set(kind, { since: now, kept: 0 });
+    if (this.#kinds.size >= MOST_KINDS) this.#kinds.clear();
+    this.#kinds.set(key, { since: now, passed: 1, kept: 0 });
     const kept = last === undefined || last.kept === 0
       ? ""
-      : ` (and ${last.kept} more of this kind since)`;
+      : ` (and ${last.kept} more of this kind before)`;
     this.#log("error", message + kept);
   }
 }

@@ -352,7 +352,10 @@ export class Journal {
     if (this.#broken) return;
     const since = this.end - this.indexedTo;
     const worth = since >= LEAST_BEFORE_CLOSING && since >= this.index.cost;
-    if (worth || next > this.next) this.writeIndex(next);
+    // What was given out and never used is not worth any price: if it is
+    // forgotten, it is as if the program had ended without closing.
+    const cheap = this.index.cost <= LEAST_BETWEEN_INDEXES + this.end / 4;
+    if (worth || (next > this.next && cheap)) this.writeIndex(next);
     else if (!this.#sync) this.#file.sync();
   }
 
