@@ -13,7 +13,7 @@ import {
   ROOT_OID,
   writeOid,
 } from "../serialize/record.ts";
-import { LARGEST_OID, nextTid, type Records } from "./local_session.ts";
+import { nextTid, type Records } from "./local_session.ts";
 import type { Row, SqliteDatabase } from "./sqlite_database.ts";
 import type { Tid } from "./storage.ts";
 
