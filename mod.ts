@@ -40,6 +40,7 @@ export {
   Connection,
   type ConnectionOptions,
   type DefaultRoot,
+  type Synchronous,
   type TransactOptions,
 } from "./lib/persistent/connection.ts";
 export { PersistentDict } from "./lib/collections/dict.ts";

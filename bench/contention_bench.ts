@@ -7,7 +7,7 @@
  * It prints attempts for each commit, commits in a second, and the longest that
  * a commit took. `own`: each client changes only its own object. `large`: one
  * client commits 10 MB at once beside four that commit little; `shared`: all
- * have loaded the same objects. Durus' server does not sync. Ours does where
+ * have loaded the same objects, and the four change any of them. Durus' server does not sync. Ours does where
  * nothing else is said; `unsynced` is ours without.
  *
  * @module

@@ -108,7 +108,8 @@ class Small(Worker):
 
     def work(self):
         def change():
-            self.own.value += 1
+            own = random.choice(self.counters) if self.shared else self.own
+            own.value += 1
 
         while time.time() < self.until[0]:
             self.commit(change)

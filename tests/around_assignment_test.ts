@@ -229,39 +229,6 @@ Deno.test("A class whose _p_create() makes a constant does not make what refers 
   }
 });
 
-Deno.test("super._p_setState() defines what is stored, whatever setters the class has", () => {
-  class Person extends Persistent {
-    name = "ada";
-  }
-  class NewPerson extends Persistent {
-    _v_loaded = false;
-    override _p_setState(state: Record<string, unknown>) {
-      super._p_setState(state);
-      this._v_loaded = true;
-    }
-    set __proto__(_value: unknown) {
-      throw new Error("a setter ran");
-    }
-  }
-  const storage = new MemoryStorage();
-  using writer = new Connection(storage, { classes: { Person } });
-  const person = writer.root["it"] = new Person();
-  Object.defineProperty(person, "__proto__", {
-    value: 1,
-    writable: true,
-    enumerable: true,
-    configurable: true,
-  });
-  writer.commit();
-  using reader = new Connection(storage, { classes: { Person: NewPerson } });
-  const loaded = reader.root["it"];
-  assertEquals(loaded._v_loaded, true);
-  assertEquals(
-    Object.getOwnPropertyDescriptor(loaded, "__proto__")!.value,
-    1,
-  );
-});
-
 Deno.test("What Dhara keeps on an object is not enumerable", () => {
   class Plain extends PersistentObject {
     x = 1;

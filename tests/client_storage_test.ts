@@ -250,7 +250,7 @@ Deno.test("a session whose server is silent is given up, and the storage connect
 
 Deno.test("a server that dies is an error at once, for every session", async () => {
   const server = await ServerWorker.start();
-  using storage = new ClientStorage({ port: server.port });
+  using storage = new ClientStorage({ port: server.port, reconnect: 0 });
   using one = storage.session();
   using two = storage.session();
   makeRoot(one);

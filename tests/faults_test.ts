@@ -214,7 +214,7 @@ function live(program: Program): void {
   program.commit([2], []);
   program.commit([2, 3], []);
   program.commit([4], [70]);
-  program.pack();
+  program.pack({ prepack: true });
   program.commit([1, 2, 3], []);
   program.reopen();
   program.commit([1], [3000]);

@@ -8,6 +8,7 @@ import {
   StorageError,
   StorageLockedError,
 } from "../lib/errors.ts";
+import { Connection } from "../mod.ts";
 import { disk, type Files } from "../lib/storage/_file.ts";
 import {
   FileStorage,
@@ -365,16 +366,17 @@ test(
   "pack() of a FileStorage uses a file beside it, and one pack runs at a time",
   (path, directory) => {
     using storage = makeLarge(path);
-    Deno.writeTextFileSync(
-      `${path}.pack`,
-      "left by a pack that was interrupted",
-    );
+    {
+      const steps = storage.packInSteps();
+      for (let i = 0; i < 3; i++) steps.next();
+      Deno.copyFileSync(`${path}.pack`, `${path}.left`);
+      steps.return();
+      Deno.renameSync(`${path}.left`, `${path}.pack`);
+    }
+    const left = Deno.readFileSync(`${path}.pack`);
     // Nothing happens before the first step.
     const never = storage.packInSteps();
-    assertEquals(
-      Deno.readTextFileSync(`${path}.pack`),
-      "left by a pack that was interrupted",
-    );
+    assertEquals(Deno.readFileSync(`${path}.pack`), left);
     const steps = storage.packInSteps();
     assertEquals(steps.next().done, false);
     assertThrows(() => never.next(), StorageError, "another pack is under way");
@@ -585,5 +587,20 @@ Deno.test("FileStorage gives its lock back though another thread is starting a p
   } finally {
     worker.terminate();
     Deno.removeSync(directory, { recursive: true });
+  }
+});
+
+test("a connection to an empty file that is read-only says that it is empty", (path) => {
+  Deno.writeTextFileSync(path, "");
+  for (const make of [() => {}, () => new FileStorage(path).close()]) {
+    make();
+    const { size } = Deno.statSync(path);
+    using storage = new FileStorage(path, { readonly: true });
+    assertThrows(
+      () => new Connection(storage),
+      ReadonlyError,
+      `Cannot open ${path}: nothing was ever stored in it`,
+    );
+    assertEquals(Deno.statSync(path).size, size);
   }
 });

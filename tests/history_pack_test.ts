@@ -73,7 +73,7 @@ test(
   (path, directory) => {
     const storage = new FileStorage(path);
     const tids = makeMoments(storage);
-    Deno.writeTextFileSync(`${path}.prepack`, "an older one");
+    storage.pack({ keep: new Date(0), prepack: true });
     const before = Deno.readFileSync(path);
     storage.pack({ prepack: true });
     assertEquals(namesIn(directory), ["test.dhara", "test.dhara.prepack"]);

@@ -6,8 +6,15 @@
 import type { Oid } from "../serialize/record.ts";
 import { EncodeError } from "../errors.ts";
 import type { Connection } from "./connection.ts";
+import {
+  fieldsOf,
+  forgetKept,
+  inheritedNames,
+  keepAside,
+  whyHidden,
+} from "./class_members.ts";
 import { makeInspectable } from "./inspect.ts";
-import { NO_OID, SLOT, Slot, type Status } from "./slot.ts";
+import { NO_OID, shownName, SLOT, Slot, type Status } from "./slot.ts";
 import { constructionTraps, STORED_TRAPS, wrap } from "./traps.ts";
 
 export type { Status } from "./slot.ts";
@@ -88,7 +95,10 @@ export class PersistentObject {
 
   /** The name that the object's class is stored under. */
   get _p_className(): string {
-    return (this as unknown as Holder)[SLOT].className || this.constructor.name;
+    const { oid, className, target } = (this as unknown as Holder)[SLOT];
+    return oid === NO_OID
+      ? nameOfClass(Object.getPrototypeOf(target))
+      : className;
   }
 
   /** Returns whether the state is not in memory. */
@@ -132,25 +142,35 @@ export class PersistentObject {
   /**
    * Returns what is to be stored: by default the object itself, whose
    * enumerable string-keyed properties count, but not those whose names begin
-   * with `_v_`. `this` is the bare object.
+   * with `_v_`. What it reads and changes of the object is not noted.
    */
   _p_getState(): Record<string, unknown> {
-    return this as unknown as Record<string, unknown>;
+    return fieldsOf(bareOf(this));
   }
 
-  /** Takes the state that was stored. `this` is the bare object, which is blank. */
+  /** Takes the state that was stored, while the object is blank. What it changes of the object is not noted. */
   _p_setState(state: Record<string, unknown>): void {
-    setFields(this, state);
+    setFields(bareOf(this), state);
   }
 
-  /** Drops the state. `this` is the bare object. */
+  /**
+   * Drops the state. A class that overrides it drops all that its
+   * `_p_setState` sets. If it throws, the object cannot be used any more.
+   */
   _p_clearState(): void {
-    const keys = Object.keys(this);
+    const bare = bareOf(this);
+    const keys = Object.keys(bare);
     // Last first: V8 then keeps the object in its fast form.
-    for (let i = keys.length - 1; i >= 0; i--) {
-      delete (this as Record<string, unknown>)[keys[i]!];
-    }
+    for (let i = keys.length - 1; i >= 0; i--) delete bare[keys[i]!];
+    forgetKept(bare);
   }
+}
+
+/** Returns the name that a class has in the program, empty if it has none. */
+export function nameOfClass(prototype: object): string {
+  // An object may have a `constructor` of its own, and a class a `name`.
+  const name: unknown = prototype.constructor?.name;
+  return typeof name === "string" ? name : "";
 }
 
 /** Whether the object that is being constructed gets a proxy around it. */
@@ -159,6 +179,12 @@ let willBeWrapped = false;
 /** Tells the constructor of {@linkcode PersistentObject} that a proxy will hide the slot. */
 export function announceWrap(): void {
   willBeWrapped = true;
+}
+
+/** Returns the object that holds the state, past its proxy. */
+function bareOf(object: PersistentObject): Record<string, unknown> {
+  const { target } = (object as unknown as Holder)[SLOT];
+  return target as unknown as Record<string, unknown>;
 }
 
 function install<T extends object>(object: T): T {
@@ -179,12 +205,16 @@ function installHidden<T extends object>(object: T): T {
   });
 }
 
-/** Gives an object fields of a state: defines them, since assigning would run setters. */
+/**
+ * Gives an object fields of a state: defines them, since assigning would run
+ * setters. What the class has a member for is kept aside, as in loading.
+ */
 export function setFields(
   target: object,
   fields: Record<string, unknown>,
 ): void {
   for (const name of Object.keys(fields)) {
+    if (name in target && keepAside(target, name, fields[name])) continue;
     Object.defineProperty(target, name, {
       value: fields[name],
       writable: true,
@@ -201,23 +231,31 @@ export function setFields(
  * @throws {EncodeError} naming the property.
  */
 export function checkCanBeDropped(target: PersistentObject): void {
-  const name = target._p_className;
+  // The name is needed for an error only.
+  const name = () => shownName((target as unknown as Holder)[SLOT]);
   if (!Object.isExtensible(target)) {
     throw new EncodeError(
-      `a frozen or sealed ${name} cannot be stored: its state must be dropped and loaded again`,
+      `a frozen or sealed ${name()} cannot be stored: its state must be dropped and loaded again`,
     );
   }
+  const inherited = inheritedNames(Object.getPrototypeOf(target));
   for (const key of Object.keys(target)) {
     const property = Object.getOwnPropertyDescriptor(target, key)!;
     if (!property.configurable || !property.writable) {
       throw new EncodeError(
-        `${name}.${key} is ${
+        `${name()}.${key} is ${
           property.get || property.set ? "an accessor" : "a constant"
         }: a property that is stored has a value, which can be changed and deleted; make it not enumerable if it need not be stored, or a getter of the class`,
       );
     }
+    if (!inherited.has(key) || key.startsWith("_v_")) continue;
+    const why = whyHidden(target, key, property.value);
+    if (why !== undefined) {
+      throw new EncodeError(`${name()}.${key}: ${why}`);
+    }
   }
 }
+
 /**
  * The base class of objects that are stored by themselves: extend it and
  * there is nothing else to say. Every property that is assigned is noted and
@@ -227,9 +265,9 @@ export function checkCanBeDropped(target: PersistentObject): void {
  * whose names begin with `_v_` (volatile). Names that begin with `_p_` are
  * Dhara's own. Plain arrays, objects, `Map`s and `Set`s inside the object are
  * stored with it but not watched: call `_p_noteChange()` after changing one in
- * place. A property that is stored
- * has a value, which can be changed and deleted: constants and accessors are
- * refused, unless they are not enumerable, and so is `Object.freeze`.
+ * place. A property that is stored has a value, which can be changed and
+ * deleted: constants and accessors are refused, unless they are not enumerable,
+ * and so is `Object.freeze`.
  *
  * @example
  * ```ts

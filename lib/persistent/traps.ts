@@ -5,8 +5,9 @@
  * @module
  */
 import { ClassError } from "../errors.ts";
+import { whyHidden } from "./class_members.ts";
 import type { PersistentObject } from "./persistent.ts";
-import { SLOT, type Slot } from "./slot.ts";
+import { shownName, SLOT, type Slot } from "./slot.ts";
 
 /** The bare object behind a proxy. */
 export type Target =
@@ -38,17 +39,24 @@ function load(target: Target, key: string | symbol): void {
 }
 
 function inheritsAccessor(target: object, key: string): boolean {
-  if (Object.hasOwn(target, key) || !(key in target)) return false;
   let at = Object.getPrototypeOf(target);
   while (!Object.hasOwn(at, key)) at = Object.getPrototypeOf(at);
   return "get" in Object.getOwnPropertyDescriptor(at, key)!;
+}
+
+function checkNotHidden(target: Target, key: string, value: unknown): void {
+  const why = whyHidden(target, key, value);
+  if (why === undefined) return;
+  throw new ClassError(
+    `Cannot assign ${shownName(target[SLOT])}.${key}: ${why}`,
+  );
 }
 
 function checkName(target: Target, verb: string, key: string): void {
   if (!key.startsWith("_p_")) return;
   throw new ClassError(
     `Cannot ${verb} ${
-      target[SLOT].self._p_className
+      shownName(target[SLOT])
     }.${key}: names that begin with _p_ are Dhara's own`,
   );
 }
@@ -75,10 +83,14 @@ export const FIELD_TRAPS = {
     }
     checkName(target, "assign", key);
     slot.noteAccess();
-    if (inheritsAccessor(target, key)) {
+    const isInherited = !Object.hasOwn(target, key) && key in target;
+    if (isInherited && inheritsAccessor(target, key)) {
       return Reflect.set(target, key, value, receiver);
     }
-    if (!key.startsWith("_v_")) slot.noteChange();
+    if (!key.startsWith("_v_")) {
+      if (isInherited) checkNotHidden(target, key, value);
+      slot.noteChange();
+    }
     target[key] = value;
     return true;
   },
@@ -128,17 +140,24 @@ export const FIELD_TRAPS = {
         !configurable
       ) {
         throw new ClassError(
-          `Cannot define ${slot.self._p_className}.${key}: a property that is stored has a value, which can be changed and deleted`,
+          `Cannot define ${
+            shownName(slot)
+          }.${key}: a property that is stored has a value, which can be changed and deleted`,
         );
       }
-      if (!key.startsWith("_v_")) slot.noteChange();
+      if (!key.startsWith("_v_")) {
+        checkNotHidden(target, key, descriptor.value);
+        slot.noteChange();
+      }
     }
     return Reflect.defineProperty(target, key, descriptor);
   },
 
   preventExtensions(target) {
     throw new ClassError(
-      `Cannot freeze ${target._p_className}: a persistent object must be able to load and drop its state`,
+      `Cannot freeze ${
+        shownName(target[SLOT])
+      }: a persistent object must be able to load and drop its state`,
     );
   },
 } satisfies ProxyHandler<Target>;

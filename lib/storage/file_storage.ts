@@ -166,7 +166,8 @@ export class FileStorage implements HistoricalStorage {
    * moment since then can still be read completely; everything else is gone.
    * A moment before what an earlier pack has kept keeps all that is left.
    *
-   * @throws {StorageError} if another pack is under way, or the new file cannot be written.
+   * @throws {StorageError} if another pack is under way, the new file cannot be
+   * written, or a file is in the way that is not the storage's own.
    * @throws {ReadonlyError} if the storage is read-only.
    *
    * @example

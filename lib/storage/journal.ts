@@ -15,10 +15,12 @@ import {
   BLOCK_TRAILER,
   type BlockHead,
   BlockKind,
+  encodeHeader,
   encodeSlot,
   ENTRY_HEAD,
   getUint64,
   type Header,
+  HEADER_HEAD,
   HEADER_SIZE,
   SLOTS,
   viewOf,
@@ -350,7 +352,10 @@ export class Journal {
     if (this.#broken) return;
     const since = this.end - this.indexedTo;
     const worth = since >= LEAST_BEFORE_CLOSING && since >= this.index.cost;
-    if (worth || next > this.next) this.writeIndex(next);
+    // What was given out and never used is not worth any price: if it is
+    // forgotten, it is as if the program had ended without closing.
+    const cheap = this.index.cost <= LEAST_BETWEEN_INDEXES + this.end / 4;
+    if (worth || (next > this.next && cheap)) this.writeIndex(next);
     else if (!this.#sync) this.#file.sync();
   }
 
@@ -367,6 +372,17 @@ export class Journal {
       }; close the storage and open it again`,
       { cause },
     );
+  }
+
+  /** Says in the header that the pack which has written the file is over. */
+  packed(): void {
+    const header = { ...this.header, packing: false };
+    const bytes = encodeHeader(header).subarray(0, HEADER_HEAD);
+    try {
+      writeFully(this.#file, bytes, 0);
+    } catch {
+      // Whoever opens the file next does it.
+    }
   }
 
   /** Allows no more commits, since a new name for the file may not stay. */

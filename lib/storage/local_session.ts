@@ -80,6 +80,18 @@ export const LONGEST_LEAP = 2 ** 24;
 export const LARGEST_OID = Number.MAX_SAFE_INTEGER;
 
 /**
+ * Checks how many numbers somebody asks for.
+ *
+ * @throws {StorageError} if it is no number of numbers, or too many at once.
+ */
+export function checkCount(count: number): void {
+  if (Number.isInteger(count) && count >= 0 && count <= MOST_NUMBERS) return;
+  throw new StorageError(
+    `Cannot allocate ${count} numbers: ask for 0 to ${MOST_NUMBERS}`,
+  );
+}
+
+/**
  * Returns the tid of a transaction that follows another.
  *
  * @throws {StorageError} if there is none, or if the clock is wrong.
@@ -170,11 +182,7 @@ export class Sessions {
 
   /** See {@linkcode Session.allocate}. */
   allocate(count: number): Oid[] {
-    if (!Number.isInteger(count) || count < 0 || count > MOST_NUMBERS) {
-      throw new StorageError(
-        `Cannot allocate ${count} numbers: ask for 0 to ${MOST_NUMBERS}`,
-      );
-    }
+    checkCount(count);
     if (count > LARGEST_OID - this.#next) {
       throw new StorageError(
         `Cannot allocate ${count} numbers: there are no more`,

@@ -82,8 +82,17 @@ export function openJournal(
   }
   checkMagic(start, name);
   const header = readHeader(start, name, options);
+  if (header.packing && path.endsWith(".pack")) {
+    throw new StorageError(
+      `Cannot open ${name}: it is what a pack of ${
+        path.slice(0, -5)
+      } is writing, or was writing when it was interrupted; the next one makes it anew`,
+    );
+  }
   const recovery = new Recovery(files, file, path, name, header, options);
   const journal = recovery.run(start, size);
+  // The program ended just when a pack had put the file in its place.
+  if (header.packing && !options.readonly) journal.packed();
   if (options.readonly || !options.sync) return journal;
   // Who wrote it may have ended between a write, or the rename of a pack, and
   // the sync after it. From now on what is there is counted on.
@@ -424,14 +433,22 @@ class Recovery {
       if (this.files.identity(path) !== undefined) continue;
       const tail = this.files.open(path, { write: true, createNew: true });
       try {
+        this.files.copyAccess(this.path, path);
         for (let at = from; at < to; at += PIECE) {
           const bytes = new Uint8Array(Math.min(PIECE, to - at));
           const count = readFully(this.file, bytes, at);
           writeFully(tail, bytes.subarray(0, count), at - from);
         }
         tail.sync();
-        this.files.copyAccess(this.path, path);
         this.files.syncDirectory(path);
+      } catch (error) {
+        try {
+          // A part of it is of no use: everything is still in the file.
+          this.files.remove(path);
+        } catch {
+          // What went wrong first says more.
+        }
+        throw error;
       } finally {
         tail.close();
       }
