@@ -372,7 +372,8 @@ test("databases that share a directory keep their own backups", async (directory
   for (const [path, model] of models) {
     const restored = `${directory}/restored`;
     const database = ids.get(path)!.slice(0, 8);
-    await restoreBackup(to, { to: restored, database });
+    const { tid } = await restoreBackup(to, { to: restored, database });
+    assertEquals(tid, [...model.keys()].at(-1));
     {
       using storage = new FileStorage(restored, { readonly: true });
       using session = storage.session();
