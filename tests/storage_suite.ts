@@ -804,7 +804,10 @@ export function storageSuite(
       Date.now = () => Date.UTC(2250, 0);
       const third = store(session, textRecord(0, "third"));
       assert(third > second && Number.isSafeInteger(third));
-      for (const wrong of [Date.UTC(2256, 0), 1e13, 1e300, NaN, Infinity]) {
+      const end = Math.floor(Number.MAX_SAFE_INTEGER / 1000);
+      for (
+        const wrong of [end, Date.UTC(2256, 0), 1e13, 1e300, NaN, Infinity]
+      ) {
         Date.now = () => wrong;
         for (let i = 0; i < 2; i++) {
           assertThrows(

@@ -56,7 +56,7 @@ export class SqliteDatabase {
   readonly #sqlite: Sqlite;
   readonly #statements = new Map<string, Statement>();
   readonly #readonly: boolean;
-  readonly #identity: string;
+  readonly #identity: string | undefined;
   /** The damage that was seen first. */
   #damage: DamagedFileError | undefined;
 
@@ -97,12 +97,12 @@ export class SqliteDatabase {
         int64: true,
       }));
     try {
+      this.#identity = this.#identify();
       this.explain("open", () => {
         this.#sqlite.exec(`PRAGMA busy_timeout = ${timeout}`);
         this.#open(timeout);
         this.#sqlite.exec(`PRAGMA synchronous = ${sync ? "FULL" : "NORMAL"}`);
       });
-      this.#identity = this.#identify() ?? "";
     } catch (error) {
       this.#sqlite.close();
       throw error;
