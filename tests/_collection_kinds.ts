@@ -360,10 +360,13 @@ const dictRuns: Record<string, Run> = {
     dict instanceof Map ? strings(dict) : Reflect.ownKeys(dict).map(
       (key) => [key, { ...dict }[key]],
     ),
-  json: (dict) =>
-    JSON.stringify(
-      dict instanceof Map ? Object.fromEntries(strings(dict)) : dict,
-    ),
+  json(dict) {
+    if (!(dict instanceof Map)) return JSON.stringify(dict);
+    const keys = [...dict.keys()];
+    const isNamed = keys.every((key) => key === null || Object(key) !== key) &&
+      new Set(keys.map(String)).size === keys.length;
+    return JSON.stringify(isNamed ? Object.fromEntries(dict) : [...dict]);
+  },
   noFunction: (dict, item) => refusals(dict, ["forEach"], item),
 };
 

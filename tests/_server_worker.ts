@@ -153,13 +153,15 @@ function pretend(scripts: Step[][]): () => Promise<void> {
       }
     }
   };
-  (async () => {
+  const playAll = async () => {
     for (const script of scripts) {
       const conn = await listener.accept();
       // A client that has gone is none of its business.
       play(conn, script).catch(() => {});
     }
-  })();
+  };
+  // The listener may be closed before the last script is played.
+  playAll().catch(() => {});
   answer({ kind: "ready", port: listener.addr.port });
   return () => {
     listener.close();

@@ -53,6 +53,8 @@ class Adapted implements Storage {
         const all = [...records];
         if (all.length === 0) return { tid, changed: [] };
         for (const [oid] of all) {
+          // What is no number nobody gives.
+          if (!Number.isSafeInteger(oid) || oid < 0) continue;
           while (!this.#given.has(oid)) this.#allocate(session, 1);
         }
         const result = session.commit(all, options);

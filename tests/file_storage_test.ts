@@ -8,6 +8,7 @@ import {
   StorageError,
   StorageLockedError,
 } from "../lib/errors.ts";
+import { Connection } from "../mod.ts";
 import { disk, type Files } from "../lib/storage/_file.ts";
 import {
   FileStorage,
@@ -586,5 +587,20 @@ Deno.test("FileStorage gives its lock back though another thread is starting a p
   } finally {
     worker.terminate();
     Deno.removeSync(directory, { recursive: true });
+  }
+});
+
+test("a connection to an empty file that is read-only says that it is empty", (path) => {
+  Deno.writeTextFileSync(path, "");
+  for (const make of [() => {}, () => new FileStorage(path).close()]) {
+    make();
+    const { size } = Deno.statSync(path);
+    using storage = new FileStorage(path, { readonly: true });
+    assertThrows(
+      () => new Connection(storage),
+      ReadonlyError,
+      `Cannot open ${path}: nothing was ever stored in it`,
+    );
+    assertEquals(Deno.statSync(path).size, size);
   }
 });

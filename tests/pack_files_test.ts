@@ -136,7 +136,13 @@ test(
       }
       assertEquals(Deno.readFileSync(`${path}.pack`), left);
       // Its header was not written to its end.
-      for (const bytes of [left, left.subarray(0, 700), left.subarray(0, 0)]) {
+      for (
+        const bytes of [
+          left,
+          left.slice(0, 700).fill(0, 36),
+          left.subarray(0, 0),
+        ]
+      ) {
         Deno.writeFileSync(`${path}.pack`, bytes);
         using storage = new FileStorage(path);
         storage.pack();

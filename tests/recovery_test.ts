@@ -186,6 +186,14 @@ test("a journal that was cut before what its header leads to is damaged", async 
       }
     }
   }
+  // Even the header is cut, and has a slot: that was no empty database.
+  const slot = SLOTS.find((at) => decodeSlot(bytes.subarray(at)))!;
+  for (let size = slot + 20; size < 1536; size += 50) {
+    Deno.writeFileSync(path, bytes.subarray(0, size));
+    assertThrows(() => open(path), DamagedFileError, "the header is cut off");
+    assertEquals(Deno.statSync(path).size, size);
+    assert(!(await verify(path)).good);
+  }
   // Behind the index block nothing is missing but the index.
   Deno.writeFileSync(path, bytes);
   using storage = open(path);
@@ -631,7 +639,7 @@ test("a pack that fails leaves everything as it was", (path) => {
   );
   const { identity } = storageFile(path);
   function attempt(): void {
-    assertThrows(() => storage.pack(), StorageError);
+    assertThrows(() => storage.pack(), StorageError, "Cannot pack");
     assertEquals(exists(`${path}.pack`), false);
     assertEquals(storageFile(path).identity, identity);
   }

@@ -275,7 +275,11 @@ export function storageSuite(
       [good, [2, new Uint8Array([...textRecord(2, "long")[1], 0])]],
     ];
     for (const records of bad) {
-      const error = assertThrows(() => session.commit(records), DharaError);
+      const error = assertThrows(
+        () => session.commit(records),
+        StorageError,
+        "Cannot commit object #",
+      );
       assert(!(error instanceof StorageClosedError), String(error));
       using other = storage.session();
       assertThrows(() => other.load(1), ObjectNotFoundError);
@@ -284,6 +288,33 @@ export function storageSuite(
     assertEquals(textOf(session, 0), "good");
     store(session, good);
     assertEquals(textOf(session, 1), "one");
+  });
+
+  test("what is no number of an object, or of numbers, is refused", (storage) => {
+    using session = storage.session();
+    store(session, textRecord(0, "root"));
+    for (const oid of [-1, 0.5, NaN, Infinity, 2 ** 53]) {
+      const error = assertThrows(
+        () => session.load(oid),
+        ObjectNotFoundError,
+        `Cannot load object #${oid}: there is no such object`,
+      );
+      assertEquals(error.oid, oid);
+      assertThrows(() => session.loadMany([0, oid, 0]), ObjectNotFoundError);
+      assertThrows(
+        () => session.commit([[oid, textRecord(0, "root")[1]]]),
+        StorageError,
+        `Cannot commit object #${oid}: `,
+      );
+    }
+    for (const count of [-1, 0.5, NaN, Infinity, 1e9]) {
+      assertThrows(
+        () => session.allocate(count),
+        StorageError,
+        `Cannot allocate ${count} numbers: ask for 0 to `,
+      );
+    }
+    assertEquals(textOf(session, 0), "root");
   });
 
   test("a commit whose records fail on the way stores nothing", (storage) => {
@@ -773,7 +804,10 @@ export function storageSuite(
       Date.now = () => Date.UTC(2250, 0);
       const third = store(session, textRecord(0, "third"));
       assert(third > second && Number.isSafeInteger(third));
-      for (const wrong of [Date.UTC(2256, 0), 1e13, 1e300, NaN, Infinity]) {
+      const end = Math.floor(Number.MAX_SAFE_INTEGER / 1000);
+      for (
+        const wrong of [end, Date.UTC(2256, 0), 1e13, 1e300, NaN, Infinity]
+      ) {
         Date.now = () => wrong;
         for (let i = 0; i < 2; i++) {
           assertThrows(

@@ -4,7 +4,7 @@
  * @module
  */
 import { existsSync } from "node:fs";
-import { basename, dirname, join } from "node:path";
+import { join } from "node:path";
 import { StorageServer } from "../../server.ts";
 import { ServerUnavailableError, StorageError } from "../errors.ts";
 import { Connection } from "../persistent/connection.ts";
@@ -16,6 +16,7 @@ import {
   toAddress,
 } from "../protocol/address.ts";
 import { ClientStorage } from "../storage/client_storage.ts";
+import { FileStorage } from "../storage/file_storage.ts";
 import { openStorage } from "../storage/open_storage.ts";
 import type { Storage } from "../storage/storage.ts";
 import type { Command, Group } from "./command.ts";
@@ -23,7 +24,7 @@ import { backupCommand } from "./db_backup.ts";
 import { restoreCommand } from "./db_restore.ts";
 import { convertCommand } from "./db_convert.ts";
 import { exportCommand, importCommand } from "./db_export.ts";
-import { verifyCommand } from "./db_verify.ts";
+import { describeRepairs, verifyCommand } from "./db_verify.ts";
 import { type Option, UsageError, type Values } from "./options.ts";
 import { readonlyView } from "./readonly.ts";
 import { LIMIT_OPTIONS, limitsFrom } from "./server_limits.ts";
@@ -113,11 +114,11 @@ function start({ version }: Program): Command {
         name: "gcbytes",
         value: "N",
         range: COUNT,
-        help: `Pack after so many bytes of commits, 0 for never (${GCBYTES})`,
+        help: `Pack after so many bytes, 0 for never (${GCBYTES})`,
       },
       {
         name: "repair",
-        help: "Cut a damaged file where the damage begins; the rest is saved",
+        help: "Cut a damaged file at the damage; the rest is saved",
       },
       {
         name: "insecure",
@@ -157,13 +158,14 @@ async function serve(values: Values, version: string): Promise<number> {
   const directory = file === undefined
     ? Deno.makeTempDirSync({ prefix: "dhara-" })
     : undefined;
-  const tails = values.has("repair") ? savedTails(file!) : [];
   try {
     using storage = await openStorage(file ?? join(directory!, "temporary"), {
       readonly: values.has("readonly"),
       repair: values.has("repair"),
     });
-    if (values.has("repair")) reportRepair(file!, tails);
+    if (values.has("repair") && storage instanceof FileStorage) {
+      for (const line of describeRepairs(storage)) console.log(line);
+    }
     await using server = new StorageServer({
       storage,
       ...place,
@@ -212,23 +214,6 @@ function withoutEffect(values: Values): string[] {
     );
   }
   return notes;
-}
-
-/** The files that hold what earlier repairs have cut off. */
-function savedTails(file: string): string[] {
-  const begin = basename(file) + ".tail-";
-  if (!existsSync(dirname(file))) return [];
-  return [...Deno.readDirSync(dirname(file))]
-    .filter(({ name }) => name.startsWith(begin))
-    .map(({ name }) => join(dirname(file), name));
-}
-
-function reportRepair(file: string, tailsBefore: readonly string[]): void {
-  const tails = savedTails(file).filter((tail) => !tailsBefore.includes(tail));
-  const cut = tails.map((tail) =>
-    `${Deno.statSync(tail).size} bytes were cut off and saved as ${tail}`
-  );
-  console.log(`Repaired ${file}: ${cut.join(", ") || "nothing had to be cut"}`);
 }
 
 /** Calls back when the process is asked to end; returns how to undo that. */

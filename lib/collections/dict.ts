@@ -198,11 +198,24 @@ export class PersistentDict<K = string, V = any> extends PersistentObject
     return this.entries();
   }
 
-  /** Returns an object of the entries whose keys are strings, for `JSON.stringify`. */
-  toJSON(): Record<string, V> {
-    return Object.fromEntries(
-      read(this).entries().filter(([key]) => typeof key === "string"),
-    );
+  /**
+   * Returns an object of the entries, for `JSON.stringify`: a key that is no
+   * string is the text of it, as the name of a property would be. Where that
+   * does not tell all keys apart, it returns an array of pairs instead, and so
+   * it does if a key is an object.
+   */
+  toJSON(): Record<string, V> | [K, V][] {
+    const entries = read(this);
+    const names = new Set<string>();
+    for (const key of entries.keys()) {
+      if (typeof key === "object" || typeof key === "function") {
+        if (key !== null) return [...entries];
+      }
+      names.add(String(key));
+    }
+    return names.size === entries.size
+      ? Object.fromEntries(entries) as Record<string, V>
+      : [...entries];
   }
 
   /** What `Object.prototype.toString` shows. */

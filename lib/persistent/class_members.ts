@@ -6,8 +6,6 @@
  *
  * @module
  */
-import { ClassError } from "../errors.ts";
-
 type State = Record<string, unknown>;
 
 /** What was stored under the names of members, by the bare object. */
@@ -34,25 +32,37 @@ function memberOf(
   return undefined;
 }
 
+const names = new WeakMap<object, ReadonlySet<string>>();
+
+/** Returns the names that instances of a class inherit: looking there is quicker than asking the prototype. */
+export function inheritedNames(prototype: object): ReadonlySet<string> {
+  let found = names.get(prototype);
+  if (found === undefined) {
+    const all: string[] = [];
+    let at: object | null = prototype;
+    while (at !== null && at !== Object.prototype) {
+      all.push(...Object.getOwnPropertyNames(at));
+      at = Object.getPrototypeOf(at);
+    }
+    names.set(prototype, found = new Set(all));
+  }
+  return found;
+}
+
 /**
- * Checks that a value can be stored under a name. A function cannot be stored
- * at all, and may stand in a method's place until a commit says so.
- *
- * @throws {ClassError} if the class would hide it from the next load on.
+ * Returns why a value cannot be stored under a name, if so. A function cannot
+ * be stored at all, and may stand in a method's place until a commit says so.
  */
-export function checkNoMember(
+export function whyHidden(
   target: object,
-  title: string,
   name: string,
   value: unknown,
-): void {
+): string | undefined {
   const prototype = Object.getPrototypeOf(target);
-  if (!(name in prototype) || typeof value === "function") return;
+  if (!(name in prototype) || typeof value === "function") return undefined;
   const member = memberOf(prototype, name);
-  if (member === undefined) return;
-  throw new ClassError(
-    `${title}: its class has ${member} of that name, which would hide the value when it is loaded again`,
-  );
+  return member &&
+    `its class has ${member} of that name, which would hide the value when it is loaded again`;
 }
 
 /** Keeps a stored value aside if the class has a member of that name, and returns whether it did. */

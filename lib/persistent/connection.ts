@@ -11,6 +11,7 @@ import {
   type DharaError,
   ObjectNotFoundError,
   ReadConflictError,
+  ReadonlyError,
   StorageError,
   WriteConflictError,
 } from "../errors.ts";
@@ -236,6 +237,14 @@ export class Connection<Root extends object = DefaultRoot>
         this.commit();
         root = made;
       } catch (error) {
+        if (error instanceof ReadonlyError) {
+          throw new ReadonlyError(
+            `Cannot open ${
+              "path" in this.storage ? this.storage.path : "the database"
+            }: nothing was ever stored in it, and it was opened for reading only, so no root object can be made`,
+            { cause: error },
+          );
+        }
         // Somebody else may have made it in the meantime.
         if (!(error instanceof WriteConflictError)) throw error;
         this.abort();

@@ -7,10 +7,11 @@ import type { Oid } from "../serialize/record.ts";
 import { EncodeError } from "../errors.ts";
 import type { Connection } from "./connection.ts";
 import {
-  checkNoMember,
   fieldsOf,
   forgetKept,
+  inheritedNames,
   keepAside,
+  whyHidden,
 } from "./class_members.ts";
 import { makeInspectable } from "./inspect.ts";
 import { NO_OID, shownName, SLOT, Slot, type Status } from "./slot.ts";
@@ -230,26 +231,31 @@ export function setFields(
  * @throws {EncodeError} naming the property.
  */
 export function checkCanBeDropped(target: PersistentObject): void {
-  const name = shownName((target as unknown as Holder)[SLOT]);
+  // The name is needed for an error only.
+  const name = () => shownName((target as unknown as Holder)[SLOT]);
   if (!Object.isExtensible(target)) {
     throw new EncodeError(
-      `a frozen or sealed ${name} cannot be stored: its state must be dropped and loaded again`,
+      `a frozen or sealed ${name()} cannot be stored: its state must be dropped and loaded again`,
     );
   }
+  const inherited = inheritedNames(Object.getPrototypeOf(target));
   for (const key of Object.keys(target)) {
     const property = Object.getOwnPropertyDescriptor(target, key)!;
     if (!property.configurable || !property.writable) {
       throw new EncodeError(
-        `${name}.${key} is ${
+        `${name()}.${key} is ${
           property.get || property.set ? "an accessor" : "a constant"
         }: a property that is stored has a value, which can be changed and deleted; make it not enumerable if it need not be stored, or a getter of the class`,
       );
     }
-    if (!key.startsWith("_v_")) {
-      checkNoMember(target, `${name}.${key}`, key, property.value);
+    if (!inherited.has(key) || key.startsWith("_v_")) continue;
+    const why = whyHidden(target, key, property.value);
+    if (why !== undefined) {
+      throw new EncodeError(`${name()}.${key}: ${why}`);
     }
   }
 }
+
 /**
  * The base class of objects that are stored by themselves: extend it and
  * there is nothing else to say. Every property that is assigned is noted and
@@ -259,9 +265,9 @@ export function checkCanBeDropped(target: PersistentObject): void {
  * whose names begin with `_v_` (volatile). Names that begin with `_p_` are
  * Dhara's own. Plain arrays, objects, `Map`s and `Set`s inside the object are
  * stored with it but not watched: call `_p_noteChange()` after changing one in
- * place. A property that is stored
- * has a value, which can be changed and deleted: constants and accessors are
- * refused, unless they are not enumerable, and so is `Object.freeze`.
+ * place. A property that is stored has a value, which can be changed and
+ * deleted: constants and accessors are refused, unless they are not enumerable,
+ * and so is `Object.freeze`.
  *
  * @example
  * ```ts

@@ -5,7 +5,7 @@
  * @module
  */
 import { ClassError } from "../errors.ts";
-import { checkNoMember } from "./class_members.ts";
+import { whyHidden } from "./class_members.ts";
 import type { PersistentObject } from "./persistent.ts";
 import { shownName, SLOT, type Slot } from "./slot.ts";
 
@@ -44,8 +44,12 @@ function inheritsAccessor(target: object, key: string): boolean {
   return "get" in Object.getOwnPropertyDescriptor(at, key)!;
 }
 
-function title(slot: Slot, key: string): string {
-  return `Cannot assign ${shownName(slot)}.${key}`;
+function checkNotHidden(target: Target, key: string, value: unknown): void {
+  const why = whyHidden(target, key, value);
+  if (why === undefined) return;
+  throw new ClassError(
+    `Cannot assign ${shownName(target[SLOT])}.${key}: ${why}`,
+  );
 }
 
 function checkName(target: Target, verb: string, key: string): void {
@@ -84,7 +88,7 @@ export const FIELD_TRAPS = {
       return Reflect.set(target, key, value, receiver);
     }
     if (!key.startsWith("_v_")) {
-      if (isInherited) checkNoMember(target, title(slot, key), key, value);
+      if (isInherited) checkNotHidden(target, key, value);
       slot.noteChange();
     }
     target[key] = value;
@@ -142,7 +146,7 @@ export const FIELD_TRAPS = {
         );
       }
       if (!key.startsWith("_v_")) {
-        checkNoMember(target, title(slot, key), key, descriptor.value);
+        checkNotHidden(target, key, descriptor.value);
         slot.noteChange();
       }
     }

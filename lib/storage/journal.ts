@@ -54,7 +54,7 @@ export class Journal {
   /** What to call it in messages. */
   readonly name: string;
   /** What the header says. */
-  readonly header: Header;
+  header: Header;
   /** Where the next block will be. */
   end = HEADER_SIZE;
   /** The last transaction. */
@@ -376,8 +376,8 @@ export class Journal {
 
   /** Says in the header that the pack which has written the file is over. */
   packed(): void {
-    const header = { ...this.header, packing: false };
-    const bytes = encodeHeader(header).subarray(0, HEADER_HEAD);
+    this.header = { ...this.header, packing: false };
+    const bytes = encodeHeader(this.header).subarray(0, HEADER_HEAD);
     try {
       writeFully(this.#file, bytes, 0);
     } catch {
@@ -494,15 +494,20 @@ export class Journal {
   }
 
   #explainCommit(error: unknown): unknown {
-    const what = `Cannot commit to ${this.name}`;
+    const { packing = false } = this.header;
+    const what = `Cannot ${packing ? "pack" : "commit to"} ${this.name}`;
     if (error instanceof DamagedPage) return this.#damagedIndex(what, error);
     if (error instanceof DharaError) return error;
     const full = /ENOSPC|EDQUOT|space left|quota/i.test(
       `${(error as { code?: string }).code} ${text(error)}`,
     );
     return new StorageError(
-      `${what}: ${text(error)}; nothing was stored${
-        full ? ", make room on the disk and commit again" : ""
+      `${what}: ${text(error)}; ${
+        packing ? "the file is as it was" : "nothing was stored"
+      }${
+        full
+          ? `, make room on the disk and ${packing ? "pack" : "commit"} again`
+          : ""
       }`,
       { cause: error },
     );

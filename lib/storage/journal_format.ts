@@ -165,7 +165,9 @@ export function isUnfinishedHeader(bytes: Uint8Array): boolean {
   if (bytes.every((byte) => byte === 0)) return bytes.length <= HEADER_SIZE;
   if (bytes.length >= HEADER_SIZE) return false;
   const whole = encodeHeader({ database: new Uint8Array(16), packs: 0 });
-  return bytes.subarray(0, 12).every((byte, i) => byte === whole[i]);
+  // What has a slot was used, and cut.
+  return bytes.subarray(0, 12).every((byte, i) => byte === whole[i]) &&
+    bytes.subarray(HEADER_HEAD).every((byte) => byte === 0);
 }
 
 /** Returns the bytes of a slot. */

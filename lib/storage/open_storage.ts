@@ -8,7 +8,7 @@ import { StorageError } from "../errors.ts";
 import { ClientStorage, type ClientStorageOptions } from "./client_storage.ts";
 import { FileStorage } from "./file_storage.ts";
 import { MAGIC } from "./journal_format.ts";
-import { APPLICATION_ID } from "./sqlite_database.ts";
+import { APPLICATION_ID } from "./sqlite_schema.ts";
 import { SqliteStorage } from "./sqlite_storage.ts";
 import type { Storage } from "./storage.ts";
 

@@ -10,7 +10,7 @@ import { text } from "./journal.ts";
 import { JournalVerifier } from "./journal_verify.ts";
 import { type Format, formatOf } from "./open_storage.ts";
 import { SqliteDatabase } from "./sqlite_database.ts";
-import { loadSqlite } from "./sqlite_storage.ts";
+import { loadSqlite } from "./sqlite_library.ts";
 import { SqliteVerifier } from "./sqlite_verify.ts";
 
 export type { Format } from "./open_storage.ts";
