@@ -141,7 +141,7 @@ Deno.test("openStorage() says that the folder of a new file is missing", async (
 test("openStorage() and Connection.open() take the address of a server", async (directory) => {
   const socket = `${directory}/socket`;
   await using onPort = await ServerWorker.start();
-  await using onSocket = await ServerWorker.start({ address: socket });
+  await using _onSocket = await ServerWorker.start({ address: socket });
   for (const place of [`tcp:127.0.0.1:${onPort.port}`, `unix:${socket}`]) {
     using storage = await openStorage(place);
     assert(storage instanceof ClientStorage);
