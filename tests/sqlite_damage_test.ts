@@ -10,6 +10,7 @@ import {
   verify,
 } from "../mod.ts";
 import { flip, makeSample } from "./_sqlite_bits.ts";
+import { stateChecksum } from "../lib/storage/sqlite_tables.ts";
 import { store, textOf, textRecord } from "./storage_suite.ts";
 
 const fast = { sync: false };
@@ -132,6 +133,37 @@ for (
   });
 }
 
+for (
+  const [column, by, message] of [
+    ["next", -1, "says that numbers from 1 on are free"],
+    ["tid", -1, "says that its last transaction is"],
+    ["tid", 1, "says that its last transaction is"],
+  ] as const
+) {
+  test(`whose ${column} is ${by} off with a good checksum is not opened`, async (path) => {
+    await make(path);
+    {
+      const database = new Database(path);
+      const row = database.prepare(
+        "SELECT next, tid, cut, forgotten, root FROM dhara",
+      ).get() as Parameters<typeof stateChecksum>[0];
+      const state = { ...row, [column]: row[column] + by };
+      database.exec(
+        `UPDATE dhara SET ${column} = ${state[column]}, crc = ${
+          stateChecksum(state)
+        }`,
+      );
+      database.close();
+    }
+    await assertRejects(
+      () => SqliteStorage.open(path),
+      DamagedFileError,
+      message,
+    );
+    assertEquals((await verify(path)).good, false);
+  });
+}
+
 /** What the tables hold, whatever the bytes of the file are. */
 function content(path: string, bytes?: Uint8Array): string {
   if (bytes !== undefined) {
@@ -232,6 +264,20 @@ test("that shows damage at a commit does not take it", async (path) => {
     () => session.commit([textRecord(0, "something else")]),
     DamagedFileError,
     "nothing was stored",
+  );
+});
+
+test("that shows damage at a large commit does not take it", async (path) => {
+  await make(path);
+  using storage = await SqliteStorage.open(path, fast);
+  using session = storage.session();
+  const oids = session.allocate(100);
+  change(path, "DELETE FROM object WHERE oid = 1");
+  assertThrows(
+    () =>
+      session.commit([1, ...oids].map((oid) => textRecord(oid, "as if new"))),
+    DamagedFileError,
+    "object #1",
   );
 });
 
