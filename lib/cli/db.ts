@@ -114,11 +114,11 @@ function start({ version }: Program): Command {
         name: "gcbytes",
         value: "N",
         range: COUNT,
-        help: `Pack after so many bytes of commits, 0 for never (${GCBYTES})`,
+        help: `Pack after so many bytes, 0 for never (${GCBYTES})`,
       },
       {
         name: "repair",
-        help: "Cut a damaged file where the damage begins; the rest is saved",
+        help: "Cut a damaged file at the damage; the rest is saved",
       },
       {
         name: "insecure",
