@@ -7,12 +7,7 @@
  */
 import { crc32 } from "node:zlib";
 import { StorageError } from "../errors.ts";
-import {
-  type Oid,
-  recordOid,
-  ROOT_OID,
-  writeOid,
-} from "../serialize/record.ts";
+import { type Oid, ROOT_OID, writeOid } from "../serialize/record.ts";
 import { nextTid, type Records } from "./local_session.ts";
 import type { Row, SqliteDatabase } from "./sqlite_database.ts";
 import type { Tid } from "./storage.ts";
