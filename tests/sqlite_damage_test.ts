@@ -146,7 +146,7 @@ for (
       const database = new Database(path);
       const row = database.prepare(
         "SELECT next, tid, cut, forgotten, root FROM dhara",
-      ).get() as Parameters<typeof stateChecksum>[0];
+      ).get() as unknown as Parameters<typeof stateChecksum>[0];
       const state = { ...row, [column]: row[column] + by };
       database.exec(
         `UPDATE dhara SET ${column} = ${state[column]}, crc = ${
@@ -247,6 +247,42 @@ for (
     const report = await verify(path);
     assertEquals(report.good, false);
     assert(report.damageCount > 0);
+  });
+}
+
+for (
+  const [what, condition] of [
+    ["the first", "tid = (SELECT min(tid) FROM revision WHERE oid = 1)"],
+    [
+      "the second",
+      "tid = (SELECT before FROM revision WHERE oid = 1 ORDER BY tid DESC LIMIT 1)",
+    ],
+  ] as const
+) {
+  test(`without ${what} of three revisions does not show another one in its place`, async (path) => {
+    const tids = await make(path);
+    change(path, `DELETE FROM revision WHERE oid = 1 AND ${condition}`);
+    using storage = await SqliteStorage.open(path, fast);
+    using now = storage.session();
+    assertEquals(textOf(now, 1), "third");
+    const found = tids.slice(0, 2).map((at) => {
+      using past = storage.session({ at });
+      try {
+        return [textOf(past, 1), past.has(1)];
+      } catch (error) {
+        assert(error instanceof DamagedFileError, String(error));
+        assertThrows(() => past.has(1), DamagedFileError);
+        return "damaged";
+      }
+    });
+    // Without the second, it is not known that the first was before it.
+    assertEquals(
+      found,
+      what === "the first"
+        ? ["damaged", ["second", true]]
+        : ["damaged", "damaged"],
+    );
+    assertEquals((await verify(path)).good, false);
   });
 }
 
