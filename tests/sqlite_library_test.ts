@@ -67,7 +67,7 @@ test("that cannot be loaded says why, down to the last cause", async () => {
   assertEquals(error.cause.errors, [deep, "not there"]);
 });
 
-test("gives the same answers, whichever library it is", async (directory) => {
+test("gives the same answers, whichever library it is", (directory) => {
   const options = { readonly: false, create: true, int64: true };
   const classes = [Database, NodeDatabase] as unknown as SqliteClass[];
   for (const [i, Class] of classes.entries()) {
