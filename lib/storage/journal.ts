@@ -201,7 +201,13 @@ export class Journal {
     let view: DataView | undefined;
     let from = 0;
     let length: number;
-    if (at + ENTRY_HEAD <= CHUNK) {
+    const few = this.reader.few(offset, end);
+    const isFew = few !== undefined && few.filled >= ENTRY_HEAD &&
+      ENTRY_HEAD + few.view.getUint32(4) <= few.filled;
+    if (isFew) {
+      ({ bytes, view } = few);
+      length = view.getUint32(4);
+    } else if (at + ENTRY_HEAD <= CHUNK) {
       // The usual case costs nothing but looking: the entry is within a chunk.
       const chunk = this.reader.chunk(number, at + ENTRY_HEAD, end);
       if (chunk === undefined) throw this.#cut(offset, oid);
@@ -238,7 +244,9 @@ export class Journal {
     }
     return {
       tid: getUint64(view, from + 8),
-      record: bytes.subarray(start, start + length),
+      record: isFew
+        ? bytes.slice(start, start + length)
+        : bytes.subarray(start, start + length),
       previous,
     };
   }
