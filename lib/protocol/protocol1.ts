@@ -296,10 +296,25 @@ export class Client {
   }
 
   async #load(oid: Oid): Promise<void> {
+    const { room } = this.#shared;
     let record: Uint8Array | undefined;
     try {
+      if (room.isTight) {
+        // To load it and then let it go until there is room would need the room.
+        const length = this.#session.length(oid);
+        if (length > SMALL) await room.take(this, length);
+      }
       record = this.#session.load(oid);
+      const { length } = record;
+      if (
+        length > SMALL && !room.isHeldBy(this) && !room.tryTake(this, length)
+      ) {
+        record = undefined;
+        await room.take(this, length);
+        record = this.#session.load(oid);
+      }
     } catch (error) {
+      room.giveBack(this);
       this.#channel.putByte(this.#statusOf(oid, error));
       if (this.#channel.full) await this.#channel.flush();
       return;
@@ -307,17 +322,10 @@ export class Client {
     this.#known.add(oid);
     // What the client is sent is newer than the change that it was not told.
     if (this.#untold.size > 0) this.#untold.delete(oid);
-    const { length } = record;
-    if (length > SMALL && !this.#shared.room.tryTake(this, length)) {
-      // To hold it while it waits for room would need the room. It is the same one later.
-      record = undefined;
-      await this.#shared.room.take(this, length);
-      record = this.#session.load(oid);
-    }
     this.#channel.putByte(Status.okay);
     this.#channel.putUint32(record.length);
     await this.#channel.put(record);
-    if (length > SMALL) this.#shared.room.giveBack(this);
+    if (record.length > SMALL) room.giveBack(this);
   }
 
   #statusOf(oid: Oid, error: unknown): number {

@@ -94,6 +94,19 @@ export class ClientSession implements Session {
     }
   }
 
+  /** The protocol has no such request: the object is loaded. */
+  length(oid: Oid): number {
+    try {
+      return this.load(oid).length;
+    } catch (error) {
+      if (
+        error instanceof ObjectNotFoundError ||
+        error instanceof ReadConflictError
+      ) return 0;
+      throw error;
+    }
+  }
+
   sync(): Changed {
     this.#check();
     if (this.#lost === undefined) {
