@@ -168,7 +168,7 @@ class Trial {
 }
 
 async function identity(): Promise<void> {
-  for (let round = 0; round < 15; round++) {
+  for (let round = 0; round < 8; round++) {
     const trial = new Trial();
     for (let i = 0; i < 200; i++) await trial.step();
     trial.connection.abort();

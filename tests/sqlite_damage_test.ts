@@ -10,6 +10,7 @@ import {
   verify,
 } from "../mod.ts";
 import { flip, makeSample } from "./_sqlite_bits.ts";
+import { stateChecksum } from "../lib/storage/sqlite_tables.ts";
 import { store, textOf, textRecord } from "./storage_suite.ts";
 
 const fast = { sync: false };
@@ -75,7 +76,7 @@ for (
     [
       "with an object whose number is too large",
       "UPDATE object SET oid = 9007199254740993 WHERE oid = 1",
-      "damaged",
+      "damaged|numbers from 2 on are free",
     ],
     [
       "with a trigger",
@@ -129,6 +130,37 @@ for (
       return false;
     });
     assertEquals(good, false);
+  });
+}
+
+for (
+  const [column, by, message] of [
+    ["next", -1, "says that numbers from 1 on are free"],
+    ["tid", -1, "says that its last transaction is"],
+    ["tid", 1, "says that its last transaction is"],
+  ] as const
+) {
+  test(`whose ${column} is ${by} off with a good checksum is not opened`, async (path) => {
+    await make(path);
+    {
+      const database = new Database(path, { int64: true });
+      const row = database.prepare(
+        "SELECT next, tid, cut, forgotten, root FROM dhara",
+      ).get() as unknown as Parameters<typeof stateChecksum>[0];
+      const state = { ...row, [column]: row[column] + by };
+      database.exec(
+        `UPDATE dhara SET ${column} = ${state[column]}, crc = ${
+          stateChecksum(state)
+        }`,
+      );
+      database.close();
+    }
+    await assertRejects(
+      () => SqliteStorage.open(path),
+      DamagedFileError,
+      message,
+    );
+    assertEquals((await verify(path)).good, false);
   });
 }
 
@@ -218,6 +250,42 @@ for (
   });
 }
 
+for (
+  const [what, condition] of [
+    ["the first", "tid = (SELECT min(tid) FROM revision WHERE oid = 1)"],
+    [
+      "the second",
+      "tid = (SELECT before FROM revision WHERE oid = 1 ORDER BY tid DESC LIMIT 1)",
+    ],
+  ] as const
+) {
+  test(`without ${what} of three revisions does not show another one in its place`, async (path) => {
+    const tids = await make(path);
+    change(path, `DELETE FROM revision WHERE oid = 1 AND ${condition}`);
+    using storage = await SqliteStorage.open(path, fast);
+    using now = storage.session();
+    assertEquals(textOf(now, 1), "third");
+    const found = tids.slice(0, 2).map((at) => {
+      using past = storage.session({ at });
+      try {
+        return [textOf(past, 1), past.has(1)];
+      } catch (error) {
+        assert(error instanceof DamagedFileError, String(error));
+        assertThrows(() => past.has(1), DamagedFileError);
+        return "damaged";
+      }
+    });
+    // Without the second, it is not known that the first was before it.
+    assertEquals(
+      found,
+      what === "the first"
+        ? ["damaged", ["second", true]]
+        : ["damaged", "damaged"],
+    );
+    assertEquals((await verify(path)).good, false);
+  });
+}
+
 test("that shows damage at a commit does not take it", async (path) => {
   await make(path);
   using storage = await SqliteStorage.open(path, fast);
@@ -232,6 +300,20 @@ test("that shows damage at a commit does not take it", async (path) => {
     () => session.commit([textRecord(0, "something else")]),
     DamagedFileError,
     "nothing was stored",
+  );
+});
+
+test("that shows damage at a large commit does not take it", async (path) => {
+  await make(path);
+  using storage = await SqliteStorage.open(path, fast);
+  using session = storage.session();
+  const oids = session.allocate(100);
+  change(path, "DELETE FROM object WHERE oid = 1");
+  assertThrows(
+    () =>
+      session.commit([1, ...oids].map((oid) => textRecord(oid, "as if new"))),
+    DamagedFileError,
+    "object #1",
   );
 });
 

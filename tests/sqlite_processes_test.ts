@@ -86,6 +86,31 @@ test("numbers are given back at closing only if nobody has taken others since", 
   for (const oid of used.slice(3)) assertEquals(textOf(three, oid), "two's");
 });
 
+test("numbers that are used without being asked for are not given out", async (path) => {
+  using a = await SqliteStorage.open(path, fast);
+  using one = a.session();
+  assertEquals(one.allocate(2), [0, 1]);
+  store(one, textRecord(0, "root"), textRecord(3, "not asked for"));
+  assertEquals(one.allocate(2), [4, 5]);
+});
+
+test("the root's number is given out until there is a root", async (path) => {
+  {
+    using storage = await SqliteStorage.open(path, fast);
+    using session = storage.session();
+    assertEquals(session.allocate(2), [0, 1]);
+  }
+  {
+    using storage = await SqliteStorage.open(path, fast);
+    using session = storage.session();
+    assertEquals(session.allocate(2), [0, 2]);
+  }
+  using storage = await SqliteStorage.open(path, fast);
+  using session = storage.session();
+  store(session, textRecord(0, "root"));
+  assertEquals(session.allocate(2), [3, 4]);
+});
+
 test("numbers that are taken while another gives his back are his own", async (path) => {
   const a = await SqliteStorage.open(path, fast);
   using b = await SqliteStorage.open(path, fast);
@@ -171,19 +196,22 @@ test("a session older than what a pack has forgotten is told to open anew", asyn
     textRecord(0, "root", [1]),
     textRecord(1, "one"),
     textRecord(2, "loose"),
+    textRecord(3, "loose, too"),
   );
   using old = b.session();
   using idle = b.session();
   const { now } = Date;
   try {
-    a.pack(); // It removes 2.
+    a.pack(); // It removes 2 and 3.
     one.sync();
+    // Somebody still had 3.
+    store(one, textRecord(0, "root", [1, 3]), textRecord(3, "back"));
     using fresh = b.session();
     const start = now();
     // Less than a week later, everybody can still learn of it.
     Date.now = () => start + 6 * DAY;
     a.pack();
-    assertEquals(idle.sync(), [2]);
+    assertEquals([...idle.sync()].sort(), [0, 2, 3]);
     Date.now = () => start + 8 * DAY;
     store(one, textRecord(1, "one, again"));
     a.pack();
@@ -206,13 +234,14 @@ test("a session older than what a pack has forgotten is told to open anew", asyn
     assertEquals(idle.sync(), [1]);
     assertEquals(fresh.sync(), [1]);
     assertThrows(() => fresh.load(2), ObjectNotFoundError);
-    store(fresh, textRecord(0, "root, again", [1]));
+    store(fresh, textRecord(0, "root, again", [1, 3]));
   } finally {
     Date.now = now;
   }
   using later = b.session();
   assertEquals(textOf(later, 0), "root, again");
   assertEquals(later.has(2), false);
+  assertEquals(textOf(later, 3), "back");
   // The number may be used by whoever still has it.
   store(later, textRecord(2, "anew"));
   assertEquals(textOf(later, 2), "anew");

@@ -230,6 +230,27 @@ test("keeps old revisions until a pack, and no longer", async (path) => {
   assertEquals(textOf(writer, 0), "third");
 });
 
+test("keeps what an old snapshot shows, however long ago it was stored", async (path) => {
+  using storage = await SqliteStorage.open(path, fast);
+  using writer = storage.session();
+  store(writer, textRecord(0, "root", [1]), textRecord(1, "first"));
+  store(writer, textRecord(1, "second"));
+  const tid = store(writer, textRecord(0, "root, again", [1]));
+  using early = storage.session();
+  store(writer, textRecord(1, "third"));
+  storage.pack();
+  assertEquals(textOf(early, 1), "second");
+  // A pack that keeps more cannot bring back what another one has dropped.
+  storage.pack({ keep: "1d" });
+  assertThrows(
+    () => storage.session({ at: tid - 1 }),
+    StorageError,
+    "a pack has dropped",
+  );
+  using past = storage.session({ at: tid });
+  assertEquals(textOf(past, 1), "second");
+});
+
 test("gives numbers that were not used back at closing", async (path) => {
   for (const expected of [[0, 1, 2], [0, 3, 4], [0, 5, 6]]) {
     using storage = await SqliteStorage.open(path, fast);

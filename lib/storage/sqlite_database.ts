@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { existsSync, statSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import {
   DamagedFileError,
@@ -219,14 +219,17 @@ export class SqliteDatabase {
 
   /** Returns what tells the file at the path from others; `undefined` if there is none. */
   #identify(): string | undefined {
-    return this.explain("open", () => {
-      const info = statSync(this.#whole, { throwIfNoEntry: false });
-      if (info === undefined) return undefined;
-      if (info.isFile()) return `${info.dev} ${info.ino}`;
-      throw new StorageError(
-        `Cannot open ${this.path}: it is not a regular file`,
-      );
-    });
+    let info: Deno.FileInfo;
+    try {
+      info = Deno.statSync(this.#whole);
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return undefined;
+      throw this.#explained(`Cannot open ${this.path}`, error);
+    }
+    if (info.isFile) return `${info.dev} ${info.ino}`;
+    throw new StorageError(
+      `Cannot open ${this.path}: it is not a regular file`,
+    );
   }
 
   #explained(begin: string, error: unknown): StorageError {
