@@ -7,17 +7,20 @@ import type { Session } from "../lib/storage/storage.ts";
 import { verify } from "../lib/storage/verify.ts";
 import { store, textOf, textRecord } from "./storage_suite.ts";
 
-/** Every object that the file has or had, and one that it never had. */
-const OIDS = [0, 1, 2, 3, 4, 5, 6];
-
 /** A small file, and what a session on it reads at each moment. */
 export interface Sample {
   readonly bytes: Uint8Array<ArrayBuffer>;
+  /** Every object that the file has or had, and one that it never had. */
+  readonly oids: readonly number[];
   readonly moments: ReadonlyMap<number | undefined, string>;
 }
 
-/** Makes a file with old revisions, a removed object and one that is not linked. */
-export async function makeSample(path: string): Promise<Sample> {
+/**
+ * Makes a file with old revisions, a removed object and one that is not linked;
+ * with `more` objects, which take more pages than one.
+ */
+export async function makeSample(path: string, more = 0): Promise<Sample> {
+  const oids = Array.from({ length: 7 + more }, (_, i) => i);
   const tids: number[] = [];
   {
     using storage = await SqliteStorage.open(path);
@@ -32,6 +35,10 @@ export async function makeSample(path: string): Promise<Sample> {
       );
     }
     tids.push(store(session, textRecord(5, "not linked")));
+    for (const oid of oids.slice(7)) {
+      store(session, textRecord(oid, `many ${oid}`));
+      if (oid % 3 === 0) store(session, textRecord(oid, `more ${oid}`));
+    }
   }
   // Small pages make a small file.
   const database = new Database(path);
@@ -43,10 +50,10 @@ export async function makeSample(path: string): Promise<Sample> {
     using storage = await SqliteStorage.open(path, { readonly: true });
     for (const at of [undefined, ...tids]) {
       using session = storage.session(at === undefined ? {} : { at });
-      moments.set(at, OIDS.map((oid) => look(session, oid)).join());
+      moments.set(at, oids.map((oid) => look(session, oid)).join());
     }
   }
-  return { bytes, moments };
+  return { bytes, oids, moments };
 }
 
 /** What a session reads of an object, `!` if that is an error. */
@@ -76,7 +83,7 @@ export type Outcome = "harmless" | "refused" | "seen" | "found by verify";
  */
 export async function flip(
   path: string,
-  { bytes, moments }: Sample,
+  { bytes, oids, moments }: Sample,
   bit: number,
 ): Promise<Outcome> {
   const changed = bytes.slice();
@@ -88,7 +95,7 @@ export async function flip(
     using storage = await SqliteStorage.open(path, { readonly: true });
     for (const [at, expected] of moments) {
       using session = storage.session(at === undefined ? {} : { at });
-      const found = OIDS.map((oid) => look(session, oid)).join();
+      const found = oids.map((oid) => look(session, oid)).join();
       if (found === expected) continue;
       if (found.includes("!")) seen = true;
       else wrong ??= `${expected} reads ${found} as of ${at}`;
@@ -108,11 +115,15 @@ export async function flip(
     }
     if (good) throw new Error(`bit ${bit}: ${wrong}, and verify finds nothing`);
   }
-  return seen ? await commit(path, bit) : "found by verify";
+  return seen ? await commit(path, oids, bit) : "found by verify";
 }
 
 /** Makes sure that nothing is committed after damage was seen. */
-async function commit(path: string, bit: number): Promise<Outcome> {
+async function commit(
+  path: string,
+  oids: readonly number[],
+  bit: number,
+): Promise<Outcome> {
   let storage: SqliteStorage;
   try {
     storage = await SqliteStorage.open(path, { sync: false });
@@ -122,7 +133,7 @@ async function commit(path: string, bit: number): Promise<Outcome> {
   }
   try {
     using session = storage.session();
-    const seen = OIDS.some((oid) => look(session, oid).includes("!"));
+    const seen = oids.some((oid) => look(session, oid).includes("!"));
     if (!seen) return "seen";
     const result = session.commit([textRecord(0, "on top")]);
     throw new Error(

@@ -228,6 +228,7 @@ Deno.test("a session that was closed keeps nothing in the log of changes", () =>
       tid,
       load: () => undefined,
       has: () => false,
+      length: () => 0,
       release() {},
     }),
     holds: () => false,

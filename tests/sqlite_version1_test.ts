@@ -175,6 +175,10 @@ for (
       const { n } = database.prepare("SELECT count(*) AS n FROM revision")
         .get() as { n: number };
       assertEquals(n, 603);
+      assertEquals(
+        { ...database.prepare("PRAGMA user_version").get() as object },
+        { user_version: 1 },
+      );
       database.close();
     }, damage);
   });

@@ -42,6 +42,7 @@ function meddled(change: (session: Session) => Partial<Session>) {
       load: (oid) => session.load(oid),
       loadMany: (oids) => session.loadMany(oids),
       has: (oid) => session.has(oid),
+      length: (oid) => session.length(oid),
       sync: () => session.sync(),
       commit: (records, options) => session.commit(records, options),
       close: () => session.close(),

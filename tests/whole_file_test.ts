@@ -1,6 +1,5 @@
 /** Files that commands make: for whom they are, and whose place they take. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { main } from "../cli.ts";
 import { StorageError } from "../lib/errors.ts";
 import { disk, type Files, writeFully } from "../lib/storage/_file.ts";
 import { backupOn } from "../lib/storage/backup.ts";
@@ -9,6 +8,7 @@ import { FileStorage } from "../lib/storage/file_storage.ts";
 import { restoreOn } from "../lib/storage/restore.ts";
 import { makeWhole } from "../lib/storage/whole_file.ts";
 import { inDirectory } from "./_dhara.ts";
+import { inProcess } from "./_in_process.ts";
 import { store, textRecord } from "./storage_suite.ts";
 
 const WINDOWS = Deno.build.os === "windows";
@@ -19,15 +19,8 @@ function names(directory: string): string[] {
 
 /** Runs a command that must succeed. */
 async function run(...args: string[]): Promise<void> {
-  const { log, error } = console;
-  let said = "";
-  console.log = () => {};
-  console.error = (text) => void (said += text);
-  try {
-    assertEquals([await main(["db", ...args]), said], [0, ""]);
-  } finally {
-    Object.assign(console, { log, error });
-  }
+  const { code, stderr } = await inProcess(["db", ...args]);
+  assertEquals([code, stderr], [0, ""]);
 }
 
 function makeDatabase(path: string): void {
@@ -205,6 +198,17 @@ Deno.test("a file that appears while another is made keeps its place", async () 
       assertEquals(names(directory), [place.slice(directory.length + 1)]);
       Deno.removeSync(place);
     }
+    if (!WINDOWS) {
+      // A link to a disk that is not there is somebody's, too.
+      Deno.symlinkSync(`${directory}/none`, to);
+      await assertRejects(
+        () => race(disk, to, undefined),
+        StorageError,
+        `Cannot write ${to}: there is a file ${to} already`,
+      );
+      assertEquals(Deno.readLinkSync(to), `${directory}/none`);
+      Deno.removeSync(to);
+    }
     for (const files of [disk, noLinks]) {
       await race(files, to, undefined);
       assertEquals(Deno.readTextFileSync(to), "complete");
@@ -216,12 +220,20 @@ Deno.test("a file that appears while another is made keeps its place", async () 
 
 Deno.test("makeWhole() says in an error of ours what the system says", async () => {
   await inDirectory(async (directory) => {
-    for (const to of [`${directory}/none/to`, `${directory}/file/to`]) {
-      Deno.writeTextFileSync(`${directory}/file`, "");
+    Deno.writeTextFileSync(`${directory}/file`, "");
+    for (
+      const [name, why] of [
+        ["none/to", "the folder that it should be in is not there"],
+        ["file/to", ""],
+        ["x".repeat(5000), ""],
+        ["\0", ""],
+      ] as const
+    ) {
+      const to = `${directory}/${name}`;
       await assertRejects(
         () => race(disk, to, undefined),
         StorageError,
-        `Cannot write ${to}: `,
+        `Cannot write ${to}: ${why}`,
       );
     }
     await assertRejects(

@@ -161,6 +161,27 @@ export class Journal {
     }
   }
 
+  /**
+   * Returns how long the record is that `load()` would return, 0 if there is
+   * none. Reads no more than where it begins, and so cannot see damage.
+   */
+  length(oid: Oid, tid: Tid): number {
+    try {
+      for (let offset = this.index.get(oid); offset !== 0;) {
+        const head = this.reader.bytes(offset, ENTRY_HEAD, this.end);
+        if (head === undefined) return 0;
+        const view = viewOf(head);
+        if (getUint64(view, 8) <= tid) return view.getUint32(4);
+        const previous = getUint64(view, 16);
+        if (previous >= offset) return 0;
+        offset = previous;
+      }
+      return 0;
+    } catch (error) {
+      throw this.#explainLoad(error, oid);
+    }
+  }
+
   /** Returns the entry at an offset, which must be of this object. */
   entry(offset: number, oid: Oid): Entry {
     try {

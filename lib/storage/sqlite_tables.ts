@@ -220,6 +220,16 @@ export class SqliteTables {
     return record === GONE ? GONE : record instanceof Uint8Array;
   }
 
+  /** Returns how long a record was at a moment, as the file has it; 0 if there was none. */
+  length(oid: Oid, at: Tid): number {
+    const row = this.#database.get(
+      "SELECT length(record) AS length FROM revision WHERE oid = ? AND tid <= ? ORDER BY tid DESC LIMIT 1",
+      oid,
+      at,
+    );
+    return (row?.["length"] ?? 0) as number;
+  }
+
   /** Returns when an object was stored or removed last, and the number of its newest row: 0 if it was removed. */
   place(oid: Oid): { tid: Tid; revision: number } | undefined {
     const row = this.#database.get(
