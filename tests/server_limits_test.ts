@@ -178,11 +178,11 @@ Deno.test("a long record is not loaded before there is room for it", async () =>
     },
   }));
   const served = await Served.start({ storage, maxBufferedBytes: 20_000_000 });
-  using one = await served.connect();
   const large = record(0, "x".repeat(15_000_000));
-  await one.commit([0, large]);
+  storage.session().commit([[0, large]]);
+  using one = await served.connect();
   const deaf: RawClient[] = [];
-  for (let i = 0; i < 10; i++) {
+  for (let i = 0; i < 4; i++) {
     deaf.push(await served.connect());
     await deaf[i]!.send("L", int8(0));
   }
@@ -193,6 +193,30 @@ Deno.test("a long record is not loaded before there is room for it", async () =>
   for (const client of deaf) client.close();
   assertEquals(await one.load(0), large);
   await served[Symbol.asyncDispose]();
+});
+
+Deno.test("a long list of changes that has to wait for room is told all the same, once", async () => {
+  const MOST = 20_000_000;
+  await using served = await Served.start({ maxBufferedBytes: MOST });
+  using one = await served.connect();
+  using two = await served.connect();
+  const oids: number[] = [];
+  while (oids.length < 20_000) oids.push(...await one.allocate(250));
+  const records = oids.map((oid): [number, Uint8Array] => [
+    oid,
+    record(oid, oid === 0 ? "x".repeat(MOST) : "", []),
+  ]);
+  served.storage.session().commit(records);
+  assertEquals((await one.sync()).length, oids.length);
+  using deaf = await served.connect();
+  await deaf.send("L", int8(0));
+  await pause(100);
+  await two.send("S");
+  await pause(100);
+  assertEquals(await one.sync(), [], "others are served meanwhile");
+  deaf.close();
+  assertEquals((await two.oids()).sort((a, b) => a - b), oids);
+  assertEquals(await two.sync(), []);
 });
 
 Deno.test("what cannot be shown any more when there is room is a conflict", async () => {
@@ -209,8 +233,8 @@ Deno.test("what cannot be shown any more when there is room is a conflict", asyn
     storage,
     maxBufferedBytes: 20_000_000,
   });
+  storage.session().commit([[0, record(0, "x".repeat(15_000_000))]]);
   using one = await served.connect();
-  await one.commit([0, record(0, "x".repeat(15_000_000))]);
   const deaf = await served.connect();
   await deaf.send("L", int8(0));
   await pause(100);

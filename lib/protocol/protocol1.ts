@@ -11,6 +11,7 @@ import {
   StorageError,
 } from "../errors.ts";
 import { type Oid, readOid, ROOT_OID } from "../serialize/record.ts";
+import { OidSet } from "../storage/oid_set.ts";
 import type { CommitResult, Session, Storage } from "../storage/storage.ts";
 import type { Channel } from "./channel.ts";
 import { KnownObjects } from "./known_objects.ts";
@@ -285,7 +286,14 @@ export class Client {
       this.#untold.clear();
     }
     const length = 8 * oids.length;
-    if (length > SMALL) await this.#shared.room.take(this, length);
+    if (length > SMALL && !this.#shared.room.tryTake(this, length)) {
+      // Many may wait at the same time, so what waits must be small.
+      const waiting = new OidSet();
+      for (const oid of oids) waiting.add(oid);
+      oids = [];
+      await this.#shared.room.take(this, length);
+      oids = [...waiting];
+    }
     this.#channel.putUint32(oids.length);
     for (const oid of oids) {
       this.#known.forget(oid);
