@@ -470,6 +470,18 @@ test("a backup of what is not there, or empty, says so and leaves nothing", asyn
     StorageError,
     "nothing was ever stored in it",
   );
+  // The list is there before anything is in it.
+  assertEquals(checkBackups(to), { entries: [], problems: [] });
+  const { code, stderr } = await dhara(["db", "backup", "--check", to]);
+  assertEquals(
+    [code, stderr],
+    [1, `Cannot check ${to}: no backup in it was ever complete\n`],
+  );
+  await assertRejects(
+    () => restoreBackup(to, { to: `${directory}/a` }),
+    StorageError,
+    "there are no backups in it",
+  );
   await assertRejects(
     () => backup(`${directory}/empty`, `${directory}/empty`),
     StorageError,

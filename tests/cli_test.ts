@@ -239,6 +239,17 @@ Deno.test("dhara db client says in one line that no server answers", async () =>
   });
 });
 
+Deno.test("dhara db client says why a server cannot be asked, if not that none answers", async () => {
+  for (const host of ["no such host", "\0"]) {
+    const { code, stderr } = await inProcess(
+      ["db", "client", "--host", host, "-e", "1"],
+    );
+    assertEquals(code, 1);
+    assertOneLine(stderr);
+    assert(stderr.includes(`${host}:2972: invalid host`), stderr);
+  }
+});
+
 Deno.test("dhara db start refuses a file that another process holds", async () => {
   await inDirectory(async (cwd) => {
     const { server } = await startServer(["--file", "t.dhara"], { cwd });

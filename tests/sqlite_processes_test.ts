@@ -12,6 +12,7 @@ import {
   StorageLockedError,
 } from "../lib/errors.ts";
 import { SqliteStorage, verify } from "../mod.ts";
+import { beforeWriting, watched } from "./_sqlite_watched.ts";
 import { store, textOf, textRecord } from "./storage_suite.ts";
 
 const fast = { sync: false };
@@ -27,44 +28,6 @@ function test(name: string, run: (path: string) => Promise<void>): void {
       Deno.removeSync(directory, { recursive: true });
     }
   });
-}
-
-/** What is done, once, just before a transaction begins that writes. */
-let next: (() => void) | undefined;
-
-/** Does something just before a storage begins to write in `run`. */
-function beforeWriting(something: () => void, run: () => void): void {
-  next = something;
-  run();
-  assertEquals(next, undefined, "nobody wrote");
-}
-
-interface Preparing {
-  prepare(sql: string): { run(...values: unknown[]): unknown };
-}
-
-/** Runs a test with storages for which `beforeWriting()` works. */
-async function watched(run: () => Promise<void>): Promise<void> {
-  const { prototype } = Database as unknown as { prototype: Preparing };
-  const { prepare } = prototype;
-  prototype.prepare = function (this: Preparing, sql: string) {
-    const statement = prepare.call(this, sql);
-    if (sql !== "BEGIN IMMEDIATE") return statement;
-    return {
-      run() {
-        const something = next;
-        next = undefined;
-        something?.();
-        return statement.run();
-      },
-    };
-  };
-  try {
-    await run();
-  } finally {
-    prototype.prepare = prepare;
-    next = undefined;
-  }
 }
 
 test("numbers are given back at closing only if nobody has taken others since", async (path) => {

@@ -410,24 +410,29 @@ test("is loaded by open(), not by importing the library", async (path) => {
     (await SqliteStorage.open(Deno.args[0])).close();
     console.log("opened");`,
   );
-  const { stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: [
-      "run",
-      "-q",
-      "--no-check",
-      "--no-lock",
-      "-A",
-      `--import-map=${directory}map.json`,
-      `${directory}main.ts`,
-      path,
-    ],
-    stdin: "null",
-  }).output();
-  // What is in Deno serves where the package fails.
+  const run = async (...permissions: string[]) => {
+    const { stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+      args: [
+        "run",
+        "-q",
+        "--no-check",
+        "--no-lock",
+        "--no-prompt",
+        ...permissions,
+        `--import-map=${directory}map.json`,
+        `${directory}main.ts`,
+        path,
+      ],
+      stdin: "null",
+    }).output();
+    const text = new TextDecoder();
+    return text.decode(stdout).trim() || text.decode(stderr);
+  };
+  // What is in Deno serves where the package fails, or is not allowed.
+  assertEquals(await run("-A"), "imported\nSQLite was loaded\nopened");
   assertEquals(
-    new TextDecoder().decode(stdout).trim().split("\n"),
-    ["imported", "SQLite was loaded", "opened"],
-    new TextDecoder().decode(stderr),
+    await run(`--allow-read=${directory}`, `--allow-write=${path}`),
+    "imported\nopened",
   );
 });
 

@@ -7,8 +7,11 @@ import {
   ObjectNotFoundError,
   StorageError,
 } from "../lib/errors.ts";
+import { SqliteDatabase } from "../lib/storage/sqlite_database.ts";
+import type { SqliteClass } from "../lib/storage/sqlite_library.ts";
 import { SCHEMAS } from "../lib/storage/sqlite_schema.ts";
 import { SqliteStorage, verify } from "../mod.ts";
+import { beforeWriting, watched } from "./_sqlite_watched.ts";
 import { store, textOf, textRecord } from "./storage_suite.ts";
 
 const fast = { sync: false };
@@ -99,6 +102,13 @@ Deno.test("a SQLite file of version 1 is brought up to date, with all that is in
       storage.pack();
       assertEquals(storage.pack().records, 4);
     }
+    // A pack forgets what another one has removed long ago.
+    const database = new Database(path);
+    const { n } = database.prepare(
+      "SELECT count(*) AS n FROM revision WHERE oid = 3",
+    ).get() as { n: number };
+    database.close();
+    assertEquals(n, 0);
     assertEquals((await verify(path)).good, true);
   });
 });
@@ -134,6 +144,22 @@ Deno.test("several processes may bring a SQLite file of version 1 up to date at 
         new TextDecoder().decode(stderr),
       );
     }
+  });
+});
+
+Deno.test("a SQLite file of version 1 that another process has just brought up to date is fine", async () => {
+  await made(async (path) => {
+    await watched(() => {
+      const Class = Database as unknown as SqliteClass;
+      beforeWriting(
+        () => new SqliteDatabase(Class, path, fast).close(),
+        () => new SqliteDatabase(Class, path, fast).close(),
+      );
+      return Promise.resolve();
+    });
+    using storage = await SqliteStorage.open(path, fast);
+    using session = storage.session();
+    assertEquals(textOf(session, 2), "two, again");
   });
 });
 

@@ -354,19 +354,17 @@ function connect(place: ReturnType<typeof placeOf>): Storage {
     return new ClientStorage(place);
   } catch (error) {
     if (!(error instanceof ServerUnavailableError)) throw error;
-    const address = toAddress(place);
+    // Starting one helps only where nobody answers, and on this machine.
+    const { message } = error;
+    const nobody = message.endsWith("no server answers there");
+    if (!nobody || !isLocal(toAddress(place))) throw error;
     const start = place.address !== undefined
       ? ` --address ${place.address}`
       : place.port !== undefined
       ? ` --port ${place.port}`
       : "";
-    const hint = isLocal(address)
-      ? `; start one with: dhara db start${start}`
-      : "";
     throw new ServerUnavailableError(
-      `Cannot connect to ${
-        formatAddress(address)
-      }: no server answers there${hint}`,
+      `${message}; start one with: dhara db start${start}`,
       { cause: error },
     );
   }
