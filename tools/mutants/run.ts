@@ -100,6 +100,19 @@ async function test(
   return late ? "hangs" : success ? "SURVIVED" : "found";
 }
 
+function testsOf(list: MutantList): string[] {
+  return list.tests.map((name) => `tests/${name}_test.ts`);
+}
+
+/** Tests that fail anyway would find every bug. */
+async function passWithout(copy: string, lists: Iterable<MutantList>) {
+  for (const list of lists) {
+    const outcome = await test(copy, testsOf(list), map);
+    if (outcome === "SURVIVED") continue;
+    throw new Error(`the tests of ${list.part} do not pass without a bug`);
+  }
+}
+
 /** Tries one bug in a copy of the project, and takes it out again. */
 async function tryOne(
   copy: string,
@@ -111,8 +124,7 @@ async function tryOne(
   const text = await Deno.readTextFile(path);
   await Deno.writeTextFile(path, plant(mutant, text));
   try {
-    const own = list.tests.map((name) => `tests/${name}_test.ts`);
-    const outcome = await test(copy, own, map);
+    const outcome = await test(copy, testsOf(list), map);
     return outcome === "SURVIVED" && whole
       ? await test(copy, ["tests/"], map)
       : outcome;
@@ -136,10 +148,12 @@ const folder = await Deno.makeTempDir({ prefix: "dhara-mutants-" });
 const outcomes = new Map<Planted, Outcome>();
 const waiting = planted.values();
 try {
+  await copyProject(`${folder}/0`);
+  await passWithout(`${folder}/0`, new Set(planted.map(({ list }) => list)));
   await Promise.all(
     Array.from({ length: jobs }, async (_, i) => {
       const copy = `${folder}/${i}`;
-      await copyProject(copy);
+      if (i > 0) await copyProject(copy);
       for (const item of waiting) {
         const start = Date.now();
         const outcome = await tryOne(copy, item, map, whole);
