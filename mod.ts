@@ -40,12 +40,14 @@ export {
   Connection,
   type ConnectionOptions,
   type DefaultRoot,
+  type Synchronous,
   type TransactOptions,
 } from "./lib/persistent/connection.ts";
 export { PersistentDict } from "./lib/collections/dict.ts";
 export { PersistentList } from "./lib/collections/list.ts";
 export { PersistentSet } from "./lib/collections/set.ts";
 export {
+  type Changed,
   type CommitOptions,
   type CommitResult,
   type HistoricalStorage,
@@ -119,4 +121,7 @@ export {
   type BackupResult,
   checkBackups,
 } from "./lib/storage/backup.ts";
-export { restoreBackup } from "./lib/storage/backup_restore.ts";
+export {
+  restoreBackup,
+  type RestoreBackupOptions,
+} from "./lib/storage/backup_restore.ts";

@@ -15,13 +15,19 @@ import {
   toAddress,
 } from "./lib/protocol/address.ts";
 import { Channel } from "./lib/protocol/channel.ts";
+import { type LimitOptions, limitsOf } from "./lib/protocol/limits.ts";
 import { listenAt, type Listening } from "./lib/protocol/listen.ts";
 import { Packer } from "./lib/protocol/packer.ts";
-import { Client, type Limits, type Shared } from "./lib/protocol/protocol1.ts";
+import { Client, type Shared } from "./lib/protocol/protocol1.ts";
+import { type LogLevel, QuietLog } from "./lib/protocol/quiet_log.ts";
+import { Room } from "./lib/protocol/room.ts";
+import { close, turnAway } from "./lib/protocol/turn_away.ts";
+import { Turns } from "./lib/protocol/turns.ts";
 import { UnusedOids } from "./lib/protocol/unused_oids.ts";
 import type { Storage } from "./lib/storage/storage.ts";
 
 export { DEFAULT_HOST, DEFAULT_PORT };
+export type { LimitOptions, LogLevel };
 export type { Oid } from "./lib/serialize/record.ts";
 export type {
   CommitOptions,
@@ -35,11 +41,21 @@ export type {
   Tid,
 } from "./lib/storage/storage.ts";
 
-/** How important a line of the server's log is. */
-export type LogLevel = "debug" | "info" | "error";
+/** How often the server looks for clients that take too long, in milliseconds. */
+const LOOK = 250;
+/** How many clients are told at the same time that there is no room for them. */
+const MOST_TURNED_AWAY = 100;
+
+/** A client with its connection. */
+interface Attended {
+  readonly conn: Deno.Conn;
+  done: Promise<void>;
+  /** Whether it was cut off for taking too long. */
+  late: boolean;
+}
 
 /** Options of a {@linkcode StorageServer}. */
-export interface StorageServerOptions {
+export interface StorageServerOptions extends LimitOptions {
   /** What is served. The server does not close it. */
   storage: Storage;
   /** Host name or IP address to listen on; 127.0.0.1 unless given. */
@@ -56,17 +72,17 @@ export interface StorageServerOptions {
    * read and write everything.
    */
   insecure?: boolean | undefined;
-  /** Whether the `Q` request of a client stops the server; true unless given. */
+  /**
+   * Whether the `Q` request of a client stops the server; true unless given.
+   * Where the server listens on a TCP port, the client must have greeted.
+   */
   allowQuit?: boolean | undefined;
   /** Pack by itself each time that so many bytes were committed; 0, the default, is never. */
   gcbytes?: number | undefined;
-  /** The longest commit taken, in bytes; 256 MiB unless given. */
-  maxTransactionBytes?: number | undefined;
-  /** The most objects that one request may load; 1,000,000 unless given. */
-  maxLoadMany?: number | undefined;
-  /** The most unused numbers that one client may hold; 4,000,000 unless given. */
-  maxUnusedOids?: number | undefined;
-  /** How long `shutdown()` waits for requests under way, in milliseconds; 5000 unless given. */
+  /**
+   * How long `shutdown()` waits for requests under way, in milliseconds; 5000
+   * unless given. It does not wait for a client that stalls for a second.
+   */
   grace?: number | undefined;
   /** Takes the lines of the log; nothing is logged unless given. */
   log?: ((level: LogLevel, message: string) => void) | undefined;
@@ -100,7 +116,7 @@ export class StorageServer implements AsyncDisposable {
   #address: Address;
   #insecure: boolean;
   #grace: number;
-  #log: (level: LogLevel, message: string) => void;
+  #log: QuietLog;
   #packer: Packer;
   #gcbytes: number;
   #bytesSincePack = 0;
@@ -109,17 +125,23 @@ export class StorageServer implements AsyncDisposable {
   #started = false;
   #listening: Listening | undefined;
   #accepting: Promise<void> | undefined;
-  #clients = new Map<Client, { conn: Deno.Conn; done: Promise<void> }>();
+  #clients = new Map<Client, Attended>();
+  #turningAway = new Map<Deno.Conn, Promise<void>>();
+  #watch: ReturnType<typeof setInterval> | undefined;
   #finish: () => void;
 
-  /** Makes a server; `listen()` starts it. */
+  /**
+   * Makes a server; `listen()` starts it.
+   *
+   * @throws {ListenError} if a limit makes no sense.
+   */
   constructor(options: StorageServerOptions) {
     this.#storage = options.storage;
     this.#address = toAddress(options);
     this.#insecure = options.insecure ?? false;
     this.#grace = options.grace ?? 5000;
     this.#gcbytes = options.gcbytes ?? 0;
-    this.#log = options.log ?? (() => {});
+    this.#log = new QuietLog(options.log ?? (() => {}));
     const { promise, resolve } = Promise.withResolvers<void>();
     this.finished = promise;
     this.#finish = resolve;
@@ -149,7 +171,8 @@ export class StorageServer implements AsyncDisposable {
   }
 
   /**
-   * Starts to listen; resolves as soon as clients can connect.
+   * Starts to listen; resolves as soon as clients can connect. If it cannot
+   * listen, it can be tried again.
    *
    * @throws {ListenError} if it cannot listen there, or the address can be
    * reached from other machines and `insecure` was not given.
@@ -166,11 +189,18 @@ export class StorageServer implements AsyncDisposable {
       );
     }
     this.#started = true;
-    const listening = await listenAt(this.#address);
+    let listening;
+    try {
+      listening = await listenAt(this.#address);
+    } catch (error) {
+      this.#started = false;
+      throw error;
+    }
     if (this.#stopping !== undefined) return listening.close();
     this.#listening = listening;
     this.#accepting = this.#accept(listening.listener);
-    this.#log("info", `Ready on ${this.name}`);
+    this.#watch = setInterval(() => this.#look(), LOOK);
+    this.#log.line("info", `Ready on ${this.name}`);
   }
 
   /** Listens, and resolves when the server has stopped. */
@@ -181,8 +211,8 @@ export class StorageServer implements AsyncDisposable {
 
   /**
    * Stops the server. No more clients or requests are taken; requests under way
-   * are finished and answered, up to the time of grace; then all clients are
-   * cut off and the file of the Unix socket is removed. A pack under way is
+   * are finished and answered, up to the time of grace, unless their client
+   * stalls; then all clients are cut off and the file of the Unix socket is removed. A pack under way is
    * given up. The storage stays open.
    */
   shutdown(): Promise<void> {
@@ -198,13 +228,17 @@ export class StorageServer implements AsyncDisposable {
     try {
       this.#listening?.close();
     } catch (error) {
-      this.#log("error", `Cannot clean up ${this.name}: ${messageOf(error)}`);
+      this.#log.error(`Cannot clean up ${this.name}: ${messageOf(error)}`);
     }
     for (const [client, { conn }] of this.#clients) {
       if (!client.busy) close(conn);
     }
+    for (const conn of this.#turningAway.keys()) close(conn);
     const packer = this.#packer.stop();
-    const done = Promise.all([...this.#clients.values()].map((c) => c.done));
+    const done = Promise.all([
+      ...[...this.#clients.values()].map((attended) => attended.done),
+      ...this.#turningAway.values(),
+    ]);
     let timer;
     const grace = new Promise<void>((resolve) => {
       timer = setTimeout(resolve, this.#grace);
@@ -212,8 +246,14 @@ export class StorageServer implements AsyncDisposable {
     await Promise.race([done, grace]);
     clearTimeout(timer);
     for (const { conn } of this.#clients.values()) close(conn);
+    // Who waits for another client does so in vain.
+    this.#shared.turns.close();
+    for (const client of this.#clients.keys()) {
+      this.#shared.room.giveBack(client);
+    }
     await Promise.all([done, packer, this.#accepting]);
-    this.#log("info", `Stopped on ${this.name}`);
+    clearInterval(this.#watch);
+    this.#log.line("info", `Stopped on ${this.name}`);
     this.#listening = undefined;
     this.#finish();
   }
@@ -226,11 +266,14 @@ export class StorageServer implements AsyncDisposable {
       } catch (error) {
         if (this.#stopping !== undefined) return;
         // Such as too many open files: others may go, and then there is room.
-        this.#log("error", `Cannot take a client: ${messageOf(error)}`);
+        this.#log.error(`Cannot take a client: ${messageOf(error)}`);
         await new Promise((resolve) => setTimeout(resolve, 100));
         continue;
       }
-      this.#welcome(conn);
+      if (this.#stopping !== undefined) close(conn);
+      else if (this.#clients.size < this.#shared.limits.clients) {
+        this.#welcome(conn);
+      } else this.#turnAway(conn);
     }
   }
 
@@ -242,40 +285,71 @@ export class StorageServer implements AsyncDisposable {
         tcp.setNoDelay(true);
         tcp.setKeepAlive(true);
       }
-      const client = new Client(name, new Channel(conn), this.#shared);
-      this.#log("debug", `${name} connected`);
-      this.#clients.set(client, { conn, done: this.#attend(client, conn) });
+      const trusted = this.#address.transport === "unix";
+      const client = new Client(name, new Channel(conn), this.#shared, trusted);
+      this.#log.line("debug", `${name} connected`);
+      const attended: Attended = { conn, done: Promise.resolve(), late: false };
+      this.#clients.set(client, attended);
+      attended.done = this.#attend(client, attended);
     } catch (error) {
-      this.#log("error", `Cannot serve ${name}: ${messageOf(error)}`);
+      const why = messageOf(error);
+      this.#log.error(`Cannot serve ${name}: ${why}`, why);
       close(conn);
     }
   }
 
-  async #attend(client: Client, conn: Deno.Conn): Promise<void> {
+  #turnAway(conn: Deno.Conn): void {
+    const { clients } = this.#shared.limits;
+    this.#log.error(
+      `Turned ${
+        formatAddress(conn.remoteAddr)
+      } away: there are ${clients} clients, which are the most`,
+      "Turned away",
+    );
+    if (this.#turningAway.size >= MOST_TURNED_AWAY) return close(conn);
+    const done = turnAway(conn).finally(() => this.#turningAway.delete(conn));
+    this.#turningAway.set(conn, done);
+  }
+
+  async #attend(client: Client, attended: Attended): Promise<void> {
     try {
       await client.serve();
-      this.#log("debug", `${client.name} is gone`);
+      this.#log.line("debug", `${client.name} is gone`);
     } catch (error) {
+      const why = messageOf(error);
       if (isLoss(error)) {
-        this.#log("debug", `${client.name} is gone: ${messageOf(error)}`);
-      } else {
-        this.#log(
-          "error",
-          `Closed the connection of ${client.name}: ${messageOf(error)}`,
-        );
-      }
+        if (!attended.late) {
+          this.#log.line("debug", `${client.name} is gone: ${why}`);
+        }
+      } else this.#logClosed(client, why);
     } finally {
-      close(conn);
+      close(attended.conn);
       this.#clients.delete(client);
     }
   }
 
+  /** Cuts off whoever takes too long. */
+  #look(): void {
+    const now = performance.now();
+    for (const [client, attended] of this.#clients) {
+      const why = attended.late ? undefined : client.look(now);
+      if (why === undefined) continue;
+      attended.late = true;
+      this.#logClosed(client, why);
+      close(attended.conn);
+    }
+  }
+
+  #logClosed(client: Client, why: string): void {
+    this.#log.error(`Closed the connection of ${client.name}: ${why}`, why);
+  }
+
   #makePacker(): Packer {
     return new Packer(this.#storage, {
-      started: () => this.#log("info", "Packing"),
+      started: () => this.#log.line("info", "Packing"),
       finished: (progress) => {
         this.#bytesSincePack = 0;
-        this.#log(
+        this.#log.line(
           "info",
           progress === undefined
             ? "Packed"
@@ -284,33 +358,34 @@ export class StorageServer implements AsyncDisposable {
       },
       failed: (error) => {
         this.#bytesSincePack = 0;
-        this.#log("error", `Cannot pack: ${messageOf(error)}`);
+        const why = messageOf(error);
+        this.#log.error(
+          why.startsWith("Cannot pack") ? why : `Cannot pack: ${why}`,
+        );
       },
     });
   }
 
   #makeShared(options: StorageServerOptions): Shared {
-    const limits: Limits = {
-      transactionBytes: options.maxTransactionBytes ?? 256 * 1024 * 1024,
-      loadMany: options.maxLoadMany ?? 1_000_000,
-      unusedOids: options.maxUnusedOids ?? 4_000_000,
-    };
+    const limits = limitsOf(options);
     const isStopping = () => this.#stopping !== undefined;
     return {
       storage: this.#storage,
       limits,
       unused: new UnusedOids<Client>(),
+      turns: new Turns<Client>(),
+      room: new Room<Client>(limits.bufferedBytes),
       allowQuit: options.allowQuit ?? true,
       get stopping() {
         return isStopping();
       },
       pack: () => this.#packer.start(),
       quit: () => {
-        this.#log("info", "A client stops the server");
+        this.#log.line("info", "A client stops the server");
         this.shutdown();
       },
       committed: (client, objects, bytes) => {
-        this.#log(
+        this.#log.line(
           "debug",
           `${client.name} committed ${objects} objects, ${bytes} bytes`,
         );
@@ -319,6 +394,8 @@ export class StorageServer implements AsyncDisposable {
           this.#packer.start();
         }
       },
+      refused: (client, why) =>
+        this.#log.error(`Refused the commit of ${client.name}: ${why}`, why),
     };
   }
 }
@@ -336,12 +413,4 @@ function isLoss(error: unknown): boolean {
     // Our own shutdown closes sockets in the middle of a read.
     error instanceof Deno.errors.Interrupted ||
     error instanceof Deno.errors.BadResource;
-}
-
-function close(conn: Deno.Conn): void {
-  try {
-    conn.close();
-  } catch {
-    // It was closed already.
-  }
 }

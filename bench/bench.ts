@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { parseArgs } from "@std/cli/parse-args";
+import { parseArgs } from "node:util";
 import {
   ClientStorage,
   Connection,
@@ -40,10 +40,13 @@ class Account extends Persistent {
 type Accounts = PersistentDict<number, Account>;
 type Root = PersistentDict<string, Accounts>;
 
-const args = parseArgs(Deno.args, {
-  string: ["n", "peer"],
-  boolean: ["json"],
-  default: { n: "100000" },
+const { values: args } = parseArgs({
+  args: Deno.args,
+  options: {
+    n: { type: "string", default: "100000" },
+    peer: { type: "string" },
+    json: { type: "boolean" },
+  },
 });
 const n = Number(args["n"]);
 if (!Number.isSafeInteger(n) || n < 1000) {

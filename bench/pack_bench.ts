@@ -10,14 +10,17 @@
  *
  * @module
  */
-import { parseArgs } from "@std/cli/parse-args";
+import { parseArgs } from "node:util";
 import { ClientStorage, FileStorage, packRecord } from "@dhara/dhara";
 import { startServer } from "./server_process.ts";
 
-const args = parseArgs(Deno.args, {
-  string: ["n", "rate"],
-  boolean: ["json"],
-  default: { n: "1000000", rate: "20" },
+const { values: args } = parseArgs({
+  args: Deno.args,
+  options: {
+    n: { type: "string", default: "1000000" },
+    rate: { type: "string", default: "20" },
+    json: { type: "boolean" },
+  },
 });
 const n = Number(args["n"]);
 const rate = Number(args["rate"]);
@@ -106,7 +109,7 @@ try {
   // From now on the peak is that of the pack.
   Deno.writeTextFileSync(`/proc/${server.pid}/clear_refs`, "5");
   const began = performance.now();
-  for (const _ of storage.pack());
+  storage.pack();
   const { ino } = Deno.statSync(path);
   let seconds = 0;
   let peak = 0;

@@ -24,5 +24,5 @@ for (;;) {
     session.sync();
   }
   Deno.stdout.writeSync(new TextEncoder().encode(`${number}\n`));
-  if (number % 20 === 10) { for (const _ of storage.pack()); }
+  if (number % 20 === 10) storage.pack();
 }

@@ -170,6 +170,30 @@ const listRuns: Record<string, Run> = {
     list.splice(0, Infinity, ...list.with(i, item));
   },
   at: (list, i) => list.at(i),
+  indexGet: (list, i) => [list[i], i in list, Object.hasOwn(list, i)],
+  indexSet(list, i, item) {
+    const before = list.length;
+    list[i] = item;
+    if (Array.isArray(list)) list.fill(undefined, before, i);
+  },
+  indexDelete(list, i) {
+    const was = delete list[i];
+    if (Array.isArray(list) && i < list.length) list[i] = undefined;
+    return was;
+  },
+  indexDefine: (list, i, item) =>
+    void Object.defineProperty(list, Math.min(i, list.length), {
+      value: item,
+      writable: true,
+      enumerable: true,
+      configurable: true,
+    }),
+  ownKeys: (list) => [Object.keys(list), Object.entries({ ...list })],
+  generic: (list) => [
+    Array.from(list),
+    Array.prototype.map.call(list, String),
+    [0].concat(list),
+  ],
   concat: (list, items, item) => list.concat(items, item, [[item]]),
   slice: (list, start, end) => list.slice(start, end),
   map: (list) =>
@@ -243,6 +267,12 @@ export const LIST: Kind = {
     length: [index],
     set: [index, value],
     at: [index],
+    indexGet: [small],
+    indexSet: [small, value],
+    indexDelete: [small],
+    indexDefine: [small, value],
+    ownKeys: [],
+    generic: [],
     concat: [values, value],
     slice: [index, index],
     map: [],
@@ -330,10 +360,13 @@ const dictRuns: Record<string, Run> = {
     dict instanceof Map ? strings(dict) : Reflect.ownKeys(dict).map(
       (key) => [key, { ...dict }[key]],
     ),
-  json: (dict) =>
-    JSON.stringify(
-      dict instanceof Map ? Object.fromEntries(strings(dict)) : dict,
-    ),
+  json(dict) {
+    if (!(dict instanceof Map)) return JSON.stringify(dict);
+    const keys = [...dict.keys()];
+    const isNamed = keys.every((key) => key === null || Object(key) !== key) &&
+      new Set(keys.map(String)).size === keys.length;
+    return JSON.stringify(isNamed ? Object.fromEntries(dict) : [...dict]);
+  },
   noFunction: (dict, item) => refusals(dict, ["forEach"], item),
 };
 

@@ -25,7 +25,7 @@ for (;;) {
   ]);
   Deno.stdout.writeSync(new TextEncoder().encode(`${count}\n`));
   if (count % 40 === 0) {
-    for (const _ of storage.pack());
+    storage.pack();
     session.sync();
   }
 }

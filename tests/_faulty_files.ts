@@ -43,6 +43,10 @@ class FaultyFile implements OpenFile {
     return this.file.size();
   }
 
+  look(): { size: number; names: number } {
+    return this.file.look();
+  }
+
   read(into: Uint8Array, offset: number): number {
     const count = this.file.read(
       into.subarray(0, Math.min(into.length, this.faults.largestRead)),
@@ -80,6 +84,10 @@ class FaultyFile implements OpenFile {
 
   lock(): boolean {
     return this.file.lock();
+  }
+
+  unlock(): void {
+    this.file.unlock();
   }
 
   close(): void {

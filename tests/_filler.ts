@@ -23,7 +23,7 @@ try {
   for (;;) {
     commit(count + 1, 30_000);
     count++;
-    if (packs && count % 30 === 0) { for (const _ of storage.pack()); }
+    if (packs && count % 30 === 0) storage.pack();
     if (packs && count > 200) break;
   }
 } catch (error) {

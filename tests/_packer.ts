@@ -42,6 +42,6 @@ function commit(): void {
 
 commit();
 for (;;) {
-  for (const _ of storage.pack()) commit();
+  for (const _ of storage.packInSteps()) commit();
   Deno.stdout.writeSync(encoder.encode("packed\n"));
 }

@@ -90,7 +90,25 @@ export class RawClient implements Disposable {
     const bytes = join(...parts);
     let sent = 0;
     while (sent < bytes.length) {
-      sent += await this.#conn.write(bytes.subarray(sent));
+      sent += await this.#inTime(this.#conn.write(bytes.subarray(sent)));
+    }
+  }
+
+  /** A server that does not go on must not make a test hang. */
+  async #inTime<T>(work: Promise<T>): Promise<T> {
+    let timer;
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(
+        () => reject(new Error("The server does not go on")),
+        30_000,
+      );
+    });
+    try {
+      return await Promise.race([work, late]);
+    } finally {
+      clearTimeout(timer);
+      // What is left of it ends with the connection.
+      work.catch(() => {});
     }
   }
 
@@ -98,10 +116,12 @@ export class RawClient implements Disposable {
   async read(count: number): Promise<Uint8Array> {
     const buffer = new Uint8Array(64 * 1024);
     while (this.#left.length < count) {
-      const more = await this.#conn.read(buffer).catch((error) => {
-        if (error instanceof Deno.errors.ConnectionReset) return null;
-        throw error;
-      });
+      const more = await this.#inTime(this.#conn.read(buffer)).catch(
+        (error) => {
+          if (error instanceof Deno.errors.ConnectionReset) return null;
+          throw error;
+        },
+      );
       if (more === null) break;
       this.#left = join(this.#left, buffer.subarray(0, more));
     }

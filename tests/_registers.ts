@@ -146,7 +146,7 @@ function work(
       }
     }, { attempts: 1000 });
     log.push(transaction);
-    if (file && number % 50 === 25) { for (const _ of storage.pack()); }
+    if (file && number % 50 === 25) storage.pack();
   }
   return log;
 }

@@ -6,17 +6,22 @@ import { MemoryStorage } from "../lib/storage/memory_storage.ts";
 import { openStorage } from "../lib/storage/open_storage.ts";
 import { StorageServer } from "../server.ts";
 
-/** What a fake server does with its first connection, one step after the other. */
+/** What a fake server does with a connection, one step after the other. */
 export type Step =
   | { read: number }
   | { write: number[] }
+  /** Waits so many milliseconds. */
+  | { wait: number }
   | { close: true };
 
 /** What the thread shall serve. */
 export type Task =
   /** A storage: the file, or memory where there is none. */
   | { file?: string; readonly?: boolean; address?: string; port?: number }
-  /** No storage, but what a server might say that is no server of ours, or is broken. */
+  /**
+   * No storage, but what a server might say that is no server of ours, or is
+   * broken: to its first connection, to its second one and so on.
+   */
   | { script: Step[][] };
 
 type Answer =
@@ -134,14 +139,13 @@ async function serve(
 
 function pretend(scripts: Step[][]): () => Promise<void> {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const conns: Deno.Conn[] = [];
-  const play = async (script: Step[]) => {
-    const conn = await listener.accept();
-    conns.push(conn);
+  const play = async (conn: Deno.Conn, script: Step[]) => {
     for (const step of script) {
       if ("close" in step) conn.close();
       else if ("write" in step) await conn.write(Uint8Array.from(step.write));
-      else {
+      else if ("wait" in step) {
+        await new Promise((resolve) => setTimeout(resolve, step.wait));
+      } else {
         let left = step.read;
         while (left > 0) {
           left -= await conn.read(new Uint8Array(left)) ?? left;
@@ -149,9 +153,15 @@ function pretend(scripts: Step[][]): () => Promise<void> {
       }
     }
   };
-  (async () => {
-    for (const script of scripts) await play(script);
-  })();
+  const playAll = async () => {
+    for (const script of scripts) {
+      const conn = await listener.accept();
+      // A client that has gone is none of its business.
+      play(conn, script).catch(() => {});
+    }
+  };
+  // The listener may be closed before the last script is played.
+  playAll().catch(() => {});
   answer({ kind: "ready", port: listener.addr.port });
   return () => {
     listener.close();

@@ -168,6 +168,7 @@ export class SimulatedDisk implements Files {
   /** Whether no sync and no cutting works any more. */
   failing = false;
   #off = false;
+  #directories = new Set<string>();
   #names = new Map<string, Inode>();
   #namesOnDisk = new Map<string, Inode>();
 
@@ -204,6 +205,7 @@ export class SimulatedDisk implements Files {
   /** Returns another disk with the same on it, where nothing is planned. */
   clone(): SimulatedDisk {
     const clone = new SimulatedDisk();
+    clone.#directories = new Set(this.#directories);
     const inodes = new Map<Inode, Inode>();
     const copy = (inode: Inode) => {
       if (!inodes.has(inode)) inodes.set(inode, inode.clone());
@@ -249,6 +251,7 @@ export class SimulatedDisk implements Files {
   link(from: string, to: string): void {
     this.do("link", () => {
       const inode = this.#names.get(from);
+      if (this.#names.has(to)) throw new Deno.errors.AlreadyExists(to);
       if (inode !== undefined) this.#names.set(to, inode);
     });
   }
@@ -273,9 +276,26 @@ export class SimulatedDisk implements Files {
     );
   }
 
+  /** Directories are there for whoever needs one: none is lost. */
+  makeDirectory(path: string): boolean {
+    if (this.#directories.has(path)) return false;
+    this.#directories.add(path);
+    return true;
+  }
+
+  list(directory: string): string[] {
+    return this.names().filter((name) => name.startsWith(`${directory}/`))
+      .map((name) => name.slice(directory.length + 1));
+  }
+
   /** The names of all files. */
   names(): string[] {
     return [...this.#names.keys()];
+  }
+
+  /** Returns how many names a file has. */
+  countNames(inode: Inode): number {
+    return [...this.#names.values()].filter((other) => other === inode).length;
   }
 
   /** Writes what no process does: it is not counted, and it is on the disk. */
@@ -306,6 +326,10 @@ function openInode(inode: Inode, disk: SimulatedDisk): OpenFile {
   return {
     identity: inode.identity,
     size: () => inode.now.length,
+    look: () => ({
+      size: inode.now.length,
+      names: disk.countNames(inode),
+    }),
     read(into, offset) {
       const bytes = inode.now.bytes.subarray(offset, offset + into.length);
       into.set(bytes);
@@ -351,8 +375,11 @@ function openInode(inode: Inode, disk: SimulatedDisk): OpenFile {
       if (inode.locked) return false;
       return inode.locked = locked = true;
     },
+    unlock() {
+      if (locked) inode.locked = locked = false;
+    },
     close() {
-      if (locked) inode.locked = false;
+      if (locked) inode.locked = locked = false;
     },
   };
 }

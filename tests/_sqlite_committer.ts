@@ -20,7 +20,7 @@ for (;;) {
   ]);
   Deno.stdout.writeSync(new TextEncoder().encode(`${count}\n`));
   if (count % 20 === 0) {
-    for (const _ of storage.pack());
+    storage.pack();
     session.sync();
   }
 }

@@ -11,7 +11,8 @@ import {
   type BackupEntry,
   checkBackups,
 } from "../lib/storage/backup.ts";
-import { lockDirectory } from "../lib/storage/backup_catalog.ts";
+import { disk } from "../lib/storage/_file.ts";
+import { BackupDirectory } from "../lib/storage/backup_catalog.ts";
 import { restoreBackup } from "../lib/storage/backup_restore.ts";
 import { FileStorage } from "../lib/storage/file_storage.ts";
 import { restore, restorePoints } from "../lib/storage/restore.ts";
@@ -45,7 +46,7 @@ function commitSome(path: string, count: number, model: Model = new Map()) {
 
 function packFile(path: string): void {
   using storage = new FileStorage(path);
-  for (const _ of storage.pack());
+  storage.pack();
 }
 
 function flip(path: string, offset: number): void {
@@ -190,7 +191,7 @@ test("what is restored is what session({ at }) reads, also after packs that keep
   };
   for (let i = 0; i < 15; i++) commit();
   for (const keep of [5, 14]) {
-    for (const _ of storage.pack({ keep: tids[keep]! })) {
+    for (const _ of storage.packInSteps({ keep: tids[keep]! })) {
       session.sync();
       if (tids.length < 40) commit();
     }
@@ -352,7 +353,7 @@ test("a second backup into a directory at the same time is refused", async (dire
   const to = `${directory}/backups`;
   commitSome(path, 1);
   await backup(path, to);
-  const lock = lockDirectory(to);
+  const lock = new BackupDirectory(to, disk).lock();
   try {
     await assertRejects(
       () => backup(path, to),

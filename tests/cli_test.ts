@@ -546,11 +546,27 @@ Deno.test("dhara db start --repair cuts a damaged file, and says what it saved",
       server.stdout.split("\n")[0],
       `Repaired t.dhara: ${
         bytes.length - size
-      } bytes were cut off and saved as ${tail}`,
+      } bytes were cut off from byte ${size} on, and saved as ${tail}`,
     );
     const read = await dhara(["db", "client", "-p", port, "-e", 'root["a"]']);
     assertEquals(read.stdout, "'first'\n");
     assertEquals((await server.stop()).code, 0);
+
+    // The header alone, and then nothing at all.
+    const header = Deno.readFileSync(path);
+    header[20]! ^= 0xff;
+    Deno.writeFileSync(path, header);
+    for (const what of ["the header was", "nothing had to be cut or"]) {
+      const { server } = await startServer(
+        ["-f", "t.dhara", "--repair"],
+        { cwd },
+      );
+      assertEquals(
+        server.stdout.split("\n")[0],
+        `Repaired t.dhara: ${what} written anew`,
+      );
+      assertEquals((await server.stop()).code, 0);
+    }
   });
 });
 

@@ -1,6 +1,7 @@
 /** What holds for every storage holds for a client of a server too. */
 import { ClientStorage } from "../lib/storage/client_storage.ts";
 import type { Oid } from "../lib/serialize/record.ts";
+import { packToEnd } from "../lib/storage/reachable.ts";
 import type {
   CommitResult,
   PackOptions,
@@ -52,6 +53,8 @@ class Adapted implements Storage {
         const all = [...records];
         if (all.length === 0) return { tid, changed: [] };
         for (const [oid] of all) {
+          // What is no number nobody gives.
+          if (!Number.isSafeInteger(oid) || oid < 0) continue;
           while (!this.#given.has(oid)) this.#allocate(session, 1);
         }
         const result = session.commit(all, options);
@@ -63,9 +66,17 @@ class Adapted implements Storage {
     };
   }
 
-  *pack(options?: PackOptions): Generator<PackProgress> {
+  pack(options?: PackOptions): PackProgress {
+    return packToEnd(this.packInSteps(options));
+  }
+
+  packInSteps(options?: PackOptions): Iterable<PackProgress> {
+    return this.#steps(this.#storage.packInSteps(options));
+  }
+
+  *#steps(steps: Iterable<PackProgress>): Generator<PackProgress> {
     const packs = this.#server.packs();
-    for (const progress of this.#storage.pack(options)) {
+    for (const progress of steps) {
       this.#server.waitForPack(packs);
       yield progress;
     }
@@ -110,6 +121,7 @@ const options = {
   keepsRevisions: false,
   // The server takes what exists, and the numbers that it gave to this client.
   storesRemoved: false,
+  remote: true,
 };
 
 storageSuite("a client of MemoryStorage", async () => {

@@ -250,7 +250,7 @@ Deno.test("a session whose server is silent is given up, and the storage connect
 
 Deno.test("a server that dies is an error at once, for every session", async () => {
   const server = await ServerWorker.start();
-  using storage = new ClientStorage({ port: server.port });
+  using storage = new ClientStorage({ port: server.port, reconnect: 0 });
   using one = storage.session();
   using two = storage.session();
   makeRoot(one);
@@ -321,7 +321,7 @@ Deno.test("a closed session or storage says so", async () => {
   storage.close();
   assertThrows(() => other.sync(), StorageClosedError);
   assertThrows(() => storage.session(), StorageClosedError);
-  assertThrows(() => [...storage.pack()], StorageClosedError);
+  assertThrows(() => storage.pack(), StorageClosedError);
 });
 
 Deno.test("a commit of nothing answers the session's own tid", async () => {
@@ -337,7 +337,7 @@ Deno.test("pack() makes the server pack", async () => {
   using session = storage.session();
   const [a] = makeRoot(session);
   commit(session, [a!, record(a!, "garbage")]);
-  assertEquals([...storage.pack()], [{ records: 0, bytes: 0 }]);
+  assertEquals(storage.pack(), { records: 0, bytes: 0 });
   await server.logged("Packed");
   using later = storage.session();
   assertThrows(() => later.load(a!), ObjectNotFoundError);

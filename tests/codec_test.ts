@@ -1,3 +1,4 @@
+import { stateFromJson } from "../lib/serialize/json_notation.ts";
 import {
   assert,
   assertEquals,
@@ -969,8 +970,16 @@ const HOSTILE: Record<string, [Uint8Array, string]> = {
   "no state": [recordOf(), "1 bytes are needed"],
   "a state that is not a map": [recordOf(0x90), "a map is missing"],
   "a class name that is not a string": [
-    packRecord(12, new Uint8Array([0x80, 2, 99]), []),
+    packRecord(12, new Uint8Array([0x81, 2, 99]), []),
     "a string or a number is missing",
+  ],
+  "a pickle of Python": [
+    packRecord(12, new Uint8Array([0x80, 2, 99]), []),
+    "Cannot decode record of object #12: it is a pickle of Python, written by Durus or dhara, which only they can read; read it there",
+  ],
+  "a pickle of Python's first protocols": [
+    packRecord(12, new TextEncoder().encode("cdurus.dict\nDict\n."), []),
+    "it is a pickle of Python",
   ],
   "bytes behind the state": [recordOf(0x80, 1, 2), "2 bytes follow the state"],
   "a byte that begins no value": [valueRecord(0xc1), "0xc1 begins no value"],
@@ -1001,6 +1010,14 @@ const HOSTILE: Record<string, [Uint8Array, string]> = {
   "a name that is undefined": [
     recordOf(0x81, 0xc7, 0, 0, 1),
     "a string or a number is missing",
+  ],
+  "a Map that cannot be there": [
+    valueRecord(0xc7, 6, 7, 0xdf, 255, 255, 255, 255, 1),
+    "8589934590 bytes are needed where 1 are left",
+  ],
+  "a Set that cannot be there": [
+    valueRecord(0xc7, 6, 8, 0xdd, 255, 255, 255, 255, 1),
+    "4294967295 bytes are needed where 1 are left",
   ],
   "an unknown extension": [
     valueRecord(0xd4, 99, 0),
@@ -1130,6 +1147,118 @@ for (const [name, [record, message]] of Object.entries(HOSTILE)) {
   });
 }
 
+Deno.test("Decoder refuses more of a bigint than any can have before it reads it", () => {
+  const digits = 2 ** 27 + 1;
+  const head = valueRecord(0xc9, 0, 0, 0, 0, 5, 0);
+  const record = new Uint8Array(head.length + digits);
+  record.set(head);
+  const view = new DataView(record.buffer);
+  view.setUint32(8, record.length - 12);
+  view.setUint32(head.length - 6, digits + 1);
+  assertThrows(
+    () => decoder.decode(record),
+    DecodeError,
+    `a bigint is too big (at byte ${head.length})`,
+  );
+});
+
+/** Keys that V8 puts on one place of a table of up to 2^16 places. */
+const CROWDED: Record<string, () => unknown[]> = {
+  integers() {
+    // V8's own hash of an integer; its last 16 bits choose the place.
+    const hash = (key: number) => {
+      let hash = (~key + (key << 15)) | 0;
+      hash ^= hash >>> 12;
+      hash = (hash + (hash << 2)) | 0;
+      hash ^= hash >>> 4;
+      hash = Math.imul(hash, 2057);
+      return hash ^ hash >>> 16;
+    };
+    const keys: number[] = [];
+    for (let key = 0; keys.length < 15_000; key++) {
+      if ((hash(key) & 0xffff) === 5) keys.push(key);
+    }
+    return keys;
+  },
+  bigints: () => Array.from({ length: 15_000 }, (_, i) => (BigInt(i) << 64n)),
+  "negative bigints": () =>
+    Array.from({ length: 15_000 }, (_, i) => -(BigInt(i) << 64n) - 5n),
+  "strings of digits": () =>
+    Array.from({ length: 15_000 }, (_, i) => String(1_000_000_000 + i * 65536)),
+};
+
+/** A record with a Map or Set of the given keys, whatever the encoder says of it. */
+function collectionOf(extension: number, keys: unknown[]): Uint8Array {
+  const items = extension === 8 ? keys : keys.flatMap((key) => [key, 0]);
+  // An array has the same items, after a head of 3 or 5 bytes.
+  const data = recordData(encoder.encode(1, "C", { a: items }));
+  const content = data.subarray(data[5] === 0xdd ? 10 : 8);
+  const head = recordData(valueRecord(
+    0xc9,
+    ...uint32(content.length + 5),
+    extension,
+    extension === 8 ? 0xdd : 0xdf,
+    ...uint32(keys.length),
+  ));
+  const all = new Uint8Array(head.length + content.length);
+  all.set(head);
+  all.set(content, head.length);
+  return packRecord(1, all, []);
+}
+
+function uint32(value: number): number[] {
+  return [value >>> 24, value >>> 16 & 255, value >>> 8 & 255, value & 255];
+}
+
+for (const [kind, make] of Object.entries(CROWDED)) {
+  for (const [what, extension] of [["Map", 7], ["Set", 8]] as const) {
+    Deno.test(`A ${what} of ${kind} that were chosen to be slow is neither read nor stored`, () => {
+      const keys = make();
+      assertThrows(
+        () => decoder.decode(collectionOf(extension, keys)),
+        DecodeError,
+        "the keys of a Map or Set are chosen to be slow",
+      );
+      // A few do no harm.
+      const few = keys.slice(0, 1000);
+      const { a } = decoder.decode(collectionOf(extension, few)) as {
+        a: Map<unknown, unknown>;
+      };
+      assertEquals([...a.keys()], few);
+      const value = what === "Map"
+        ? new Map(keys.map((key) => [key, 0]))
+        : new Set(keys);
+      assertThrows(
+        () => encoder.encode(1, "C", { x: { it: value } }),
+        EncodeError,
+        "Cannot store C#1.x.it: so many of its keys share a place in a table",
+      );
+      assertEquals(decoder.decode(valueRecord(1)), { a: 1 });
+    });
+  }
+}
+
+Deno.test("Keys that nobody has chosen to be slow are read and stored, however many", () => {
+  for (
+    const key of [
+      (i: number) => i,
+      (i: number) => -i * 1000,
+      (i: number) => i * 4096,
+      (i: number) => 1.7e12 + i * 60_000,
+      (i: number) => i / 8,
+      (i: number) => String(i * 1000),
+      (i: number) => BigInt(i) << 22n,
+      (i: number) => `key ${i}`,
+    ]
+  ) {
+    const set = new Set(Array.from({ length: 50_000 }, (_, i) => key(i)));
+    const { set: back } = decoder.decode(encode({ set })) as {
+      set: Set<unknown>;
+    };
+    assertEquals(back.size, 50_000);
+  }
+});
+
 /** Values whose records are short enough to be attacked byte by byte. */
 const SMALL = Object.values(VALUES).map((make) => ({ a: make(), b: [shared] }))
   .filter((state) => encode(state).length < 1000);
@@ -1225,4 +1354,19 @@ Deno.test("What Decoder makes of changed bytes can be stored again", () => {
       assertEquals(encode(decoder.decode(again) as State).join(), again.join());
     }
   }
+});
+
+Deno.test("stateFromJson() refuses keys that were chosen to be slow, and numbers that no bigint can be", () => {
+  const keys = CROWDED["strings of digits"]!();
+  for (
+    const [json, message] of [
+      [{ $map: keys.map((key) => [key, 0]) }, "chosen to be slow"],
+      [{ $set: keys }, "chosen to be slow"],
+      [{ $bigint: "1".padEnd(400_000_000, "0") }, "no bigint is that big"],
+    ] as const
+  ) {
+    assertThrows(() => stateFromJson({ a: json }), DecodeError, message);
+  }
+  const few = keys.slice(0, 1000);
+  assertEquals(stateFromJson({ a: { $set: few } }), { a: new Set(few) });
 });

@@ -54,13 +54,27 @@ Deno.test("The properties of a PersistentDict can be listed, spread and destruct
   assertEquals(dict.get("d"), 6);
 });
 
-Deno.test("JSON.stringify() shows all entries of a PersistentDict whose keys are strings", () => {
+Deno.test("JSON.stringify() shows all entries of a PersistentDict", () => {
   const dict = new PersistentDict<unknown, unknown>([
     ["a", 1],
     [2, 2],
     ["size", new PersistentDict([["__proto__", 3]])],
   ]);
-  assertEquals(JSON.stringify(dict), '{"a":1,"size":{"__proto__":3}}');
+  assertEquals(JSON.stringify(dict), '{"2":2,"a":1,"size":{"__proto__":3}}');
+  dict.set(true, 4).set(null, 5).set(7n, 6).set(undefined, 7).set(NaN, 8);
+  assertEquals(
+    JSON.stringify(dict),
+    '{"2":2,"7":6,"a":1,"size":{"__proto__":3},"true":4,"null":5,"undefined":7,"NaN":8}',
+  );
+  assertEquals(
+    JSON.stringify(new PersistentDict<unknown, number>([[1, 1], ["1", 2]])),
+    '[[1,1],["1",2]]',
+  );
+  assertEquals(
+    JSON.stringify(new PersistentDict<unknown, number>([[{ x: 1 }, 1]])),
+    '[[{"x":1},1]]',
+  );
+  assertEquals(JSON.stringify(new PersistentDict()), "{}");
 });
 
 Deno.test("Names that every PersistentDict has are no properties, and point to the methods", () => {

@@ -1,7 +1,7 @@
 """
 Drives a storage server with Durus' own client.
 
-    python durus_client.py work|check|stop HOST:PORT|PATH
+    python durus_client.py storages|work|check|readonly|plant|graft|stop HOST:PORT|PATH [SEED]
 """
 import sys
 import time
@@ -11,7 +11,8 @@ from durus.__main__ import stop_durus
 from durus.btree import BTree
 from durus.client_storage import ClientStorage
 from durus.connection import Connection
-from durus.error import DurusKeyError, ReadConflictError, WriteConflictError
+from durus.error import ConflictError, DurusKeyError, ProtocolError
+from durus.error import ReadConflictError, WriteConflictError
 from durus.persistent import Persistent
 from durus.persistent_dict import PersistentDict
 from durus.persistent_list import PersistentList
@@ -152,6 +153,8 @@ def work(address):
             late.load(gone)
         except DurusKeyError:
             break
+        except ReadConflictError:
+            pass  # It came just before the end of the pack.
         finally:
             late.close()
         time.sleep(0.02)
@@ -196,17 +199,90 @@ def check(address):
     connection.get_storage().close()
 
 
+def readonly(address):
+    """What the server does not store is a conflict, and the client can go on."""
+    connection = Connection(ClientStorage(address=address))
+    root = connection.get_root()
+    before = dict(root)
+    for _ in range(3):
+        root["new"] = PersistentDict()
+        raises(WriteConflictError, connection.commit)
+        connection.abort()
+        assert dict(root) == before
+    raises(ProtocolError, connection.get_storage().pack)
+    connection.abort()
+    assert dict(root) == before
+    step("refused")
+    connection.get_storage().close()
+
+
+class Branch(Persistent):
+    """A tree in which each branch knows how far it is from the root."""
+
+    def __init__(self, depth, leaves=()):
+        self.depth = depth
+        self.leaves = list(leaves)
+        self.marks = [depth] * (10 * depth)
+
+    def right(self):
+        assert self.marks == [self.depth] * len(self.marks), self.depth
+        return all(leaf.depth == self.depth + 1 for leaf in self.leaves)
+
+
+def plant(address):
+    def grow(depth):
+        return Branch(depth, [grow(depth + 1) for _ in range(4)] if depth < 5 else [])
+
+    connection = Connection(ClientStorage(address=address))
+    connection.get_root()["tree"] = grow(0)
+    connection.commit()
+    step("planted")
+    connection.get_storage().close()
+
+
+def graft(address, seed):
+    """Changes branches, and puts new ones in the place of old ones that keep their leaves."""
+    random = Random(int(seed))
+    connection = Connection(ClientStorage(address=address), cache_size=50)
+    commits = 0
+    while commits < 60:
+        try:
+            if random.random() < 0.5:
+                connection.abort()
+            for _ in range(random.choice([1, 2, 5, 20])):
+                parent, branch = None, connection.get_root()["tree"]
+                while branch.leaves and (parent is None or random.random() < 0.8):
+                    assert branch.right()
+                    parent, branch = branch, random.choice(branch.leaves)
+                if random.random() < 0.5:
+                    parent.leaves[parent.leaves.index(branch)] = Branch(
+                        branch.depth, branch.leaves
+                    )
+                    parent._p_note_change()
+                else:
+                    branch.marks = [branch.depth] * random.randrange(500)
+            connection.commit()
+            commits += 1
+            if random.random() < 0.1:
+                connection.pack()
+        except ConflictError:
+            connection.abort()
+    step("grafted")
+    connection.get_storage().close()
+
+
 def stop(address):
     assert stop_durus(address)
     step("stopped")
 
 
-def main(what, where):
+def main(what, where, *args):
     address = where
     if "/" not in where:
         host, port = where.rsplit(":", 1)
         address = (host, int(port))
-    {"storages": storages, "work": work, "check": check, "stop": stop}[what](address)
+    parts = (storages, work, check, readonly, plant, graft, stop)
+    {part.__name__: part for part in parts}[what](address, *args)
 
 
 if __name__ == "__main__":

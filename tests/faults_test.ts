@@ -187,7 +187,7 @@ class Program {
   pack(options?: PackOptions): void {
     this.#try(() => {
       const storage = this.#storage!;
-      for (const _ of storage.pack(options)) {
+      for (const _ of storage.packInSteps(options)) {
         this.commit([1], []);
         // Somebody who opens it again has given up the pack.
         if (this.#storage !== storage) return;
@@ -214,7 +214,7 @@ function live(program: Program): void {
   program.commit([2], []);
   program.commit([2, 3], []);
   program.commit([4], [70]);
-  program.pack();
+  program.pack({ prepack: true });
   program.commit([1, 2, 3], []);
   program.reopen();
   program.commit([1], [3000]);

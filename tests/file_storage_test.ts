@@ -8,6 +8,7 @@ import {
   StorageError,
   StorageLockedError,
 } from "../lib/errors.ts";
+import { Connection } from "../mod.ts";
 import { disk, type Files } from "../lib/storage/_file.ts";
 import {
   FileStorage,
@@ -210,7 +211,7 @@ test("FileStorage opened for reading only changes nothing and takes no lock", (p
       `Cannot commit to ${path}`,
     );
     assertEquals(session.commit([]), { tid: session.tid, changed: [] });
-    assertThrows(() => [...reading.pack()], ReadonlyError);
+    assertThrows(() => reading.pack(), ReadonlyError);
     session.allocate(10);
     using other = another.session();
     assertEquals(textOf(other, 0), "root");
@@ -239,7 +240,7 @@ test(
         `Cannot open ${name} for writing: this process has it open`,
       );
     }
-    for (const _ of storage.pack());
+    storage.pack();
     assertThrows(() => new FileStorage(path), StorageLockedError);
     storage.close();
     new FileStorage(path).close();
@@ -298,7 +299,7 @@ test("a packed FileStorage stays locked, and keeps who may read it", async (path
   Deno.chmodSync(path, 0o600);
   const storage = new FileStorage(path);
   const session = storage.session();
-  for (const _ of storage.pack());
+  storage.pack();
   assertEquals(Deno.statSync(path).mode! & 0o777, 0o600);
   session.sync();
   // Even with the old file closed.
@@ -338,7 +339,7 @@ test("FileStorage behind a link is packed where it is", (path, directory) => {
   Deno.symlinkSync(path, link);
   {
     using storage = new FileStorage(link);
-    for (const _ of storage.pack());
+    storage.pack();
   }
   assertEquals(Deno.lstatSync(link).isSymlink, true);
   assertEquals(namesIn(directory), ["links", "test.dhara"]);
@@ -365,17 +366,18 @@ test(
   "pack() of a FileStorage uses a file beside it, and one pack runs at a time",
   (path, directory) => {
     using storage = makeLarge(path);
-    Deno.writeTextFileSync(
-      `${path}.pack`,
-      "left by a pack that was interrupted",
-    );
+    {
+      const steps = storage.packInSteps();
+      for (let i = 0; i < 3; i++) steps.next();
+      Deno.copyFileSync(`${path}.pack`, `${path}.left`);
+      steps.return();
+      Deno.renameSync(`${path}.left`, `${path}.pack`);
+    }
+    const left = Deno.readFileSync(`${path}.pack`);
     // Nothing happens before the first step.
-    const never = storage.pack();
-    assertEquals(
-      Deno.readTextFileSync(`${path}.pack`),
-      "left by a pack that was interrupted",
-    );
-    const steps = storage.pack();
+    const never = storage.packInSteps();
+    assertEquals(Deno.readFileSync(`${path}.pack`), left);
+    const steps = storage.packInSteps();
     assertEquals(steps.next().done, false);
     assertThrows(() => never.next(), StorageError, "another pack is under way");
     assertEquals(namesIn(directory), ["test.dhara", "test.dhara.pack"]);
@@ -383,7 +385,7 @@ test(
     assertEquals(namesIn(directory), ["test.dhara"]);
     let last = { records: 0, bytes: 0 };
     let count = 0;
-    for (const progress of storage.pack()) {
+    for (const progress of storage.packInSteps()) {
       assert(progress.records >= last.records && progress.bytes >= last.bytes);
       last = { ...progress };
       count++;
@@ -400,7 +402,7 @@ test(
   "closing a FileStorage gives up a pack that is under way",
   (path, directory) => {
     const storage = makeLarge(path);
-    const steps = storage.pack();
+    const steps = storage.packInSteps();
     steps.next();
     storage.close();
     assertEquals(namesIn(directory), ["test.dhara"]);
@@ -417,7 +419,7 @@ test(
     const storage = makeLarge(path);
     Deno.renameSync(path, `${path}.moved`);
     Deno.writeTextFileSync(path, "precious");
-    assertThrows(() => [...storage.pack()], StorageError, "another file");
+    assertThrows(() => storage.pack(), StorageError, "another file");
     assertEquals(Deno.readTextFileSync(path), "precious");
     storage.close();
     assertEquals(namesIn(directory), ["test.dhara", "test.dhara.moved"]);
@@ -430,7 +432,7 @@ test("a pack makes the file smaller, and keeps its identity", (path) => {
   for (let i = 0; i < 50; i++) store(session, textRecord(0, "x".repeat(5000)));
   const id = Deno.readFileSync(path).slice(12, 28);
   const { size } = storage;
-  for (const _ of storage.pack());
+  storage.pack();
   assert(storage.size < size / 4, `${storage.size} of ${size}`);
   assertEquals(storage.size, Deno.statSync(path).size);
   const header = Deno.readFileSync(path).slice(0, 36);
@@ -444,8 +446,8 @@ test("a session reads the old file after a pack, until it moves on", (path) => {
   using writer = storage.session();
   store(writer, textRecord(0, "root", [1]), textRecord(1, "changed"));
   const tid = early.tid;
-  for (const _ of storage.pack());
-  for (const _ of storage.pack());
+  storage.pack();
+  storage.pack();
   store(writer.sync() && writer, textRecord(1, "changed again"));
   assertEquals(early.tid, tid);
   for (let oid = 1; oid < 3000; oid += 100) {
@@ -585,5 +587,20 @@ Deno.test("FileStorage gives its lock back though another thread is starting a p
   } finally {
     worker.terminate();
     Deno.removeSync(directory, { recursive: true });
+  }
+});
+
+test("a connection to an empty file that is read-only says that it is empty", (path) => {
+  Deno.writeTextFileSync(path, "");
+  for (const make of [() => {}, () => new FileStorage(path).close()]) {
+    make();
+    const { size } = Deno.statSync(path);
+    using storage = new FileStorage(path, { readonly: true });
+    assertThrows(
+      () => new Connection(storage),
+      ReadonlyError,
+      `Cannot open ${path}: nothing was ever stored in it`,
+    );
+    assertEquals(Deno.statSync(path).size, size);
   }
 });

@@ -221,7 +221,7 @@ function run(path: string, type: typeof FileStorage, steps: Step[]): void {
           const { meanwhile } = step;
           const options = keep === undefined ? {} : { keep };
           let i = 0;
-          for (const _ of storage.pack(options)) {
+          for (const _ of storage.packInSteps(options)) {
             // The last step is the end: nothing is taken over after it.
             if (i < meanwhile.length) commit(meanwhile[i++]!);
           }

@@ -1,3 +1,4 @@
+import { deepStrictEqual, notDeepStrictEqual } from "node:assert";
 import {
   assert,
   assertEquals,
@@ -190,6 +191,28 @@ Deno.test("PersistentList reads as an array does, also as a ghost", () => {
     (list) => list.at(-1),
     (list) => list.at(NaN),
     (list) => list.at(9),
+    (list) => [list[0], list[3], list[4], list["1"], list[-1], list[1.5]],
+    (list) => [0 in list, 3 in list, 4 in list, (-1) in list, "01" in list],
+    (list) => [Object.hasOwn(list, 1), Object.hasOwn(list, 4)],
+    (list) => Object.getOwnPropertyDescriptor(list, 1),
+    (list) => Object.keys(list),
+    (list) => Object.entries(list),
+    (list) => ({ ...list }),
+    (list) => [...new Set(list)],
+    (list) => [].concat(list),
+    (list) => Array.prototype.slice.call(list, 1),
+    (list) => Array.prototype.indexOf.call(list, 2),
+    (list) => Reflect.apply(Math.max, undefined, list),
+    (list) => {
+      const [first, ...rest] = list;
+      const { 2: third, length } = list;
+      return [first, rest, third, length];
+    },
+    (list) => {
+      const names = [];
+      for (const name in list) names.push(name);
+      return names;
+    },
     (list) => [...list],
     (list) => [...list.keys()],
     (list) => [...list.values()],
@@ -267,6 +290,17 @@ Deno.test("PersistentList notes each change, also of a ghost", () => {
     (list) => list.copyWithin(0, 1) === list,
     (list) => list.copyWithin(0, 1, 2) === list,
     (list) => list.length = 1,
+    (list) => list[0] = 9,
+    (list) => list["2"] = 9,
+    (list) => list[3] = 9,
+    (list) => list[1]++,
+    (list) => [list[0], list[2]] = [list[2], list[0]],
+    (list) => Reflect.set(list, "0", 9),
+    (list) => new Proxy(list, {})[0] = 9,
+    (list) => void Object.defineProperty(list, "0", { value: 9 }),
+    (list) => void Object.assign(list, [7, 8]),
+    (list) => Array.prototype.push.call(list, 7),
+    (list) => void Array.prototype.sort.call(list),
   ];
   for (const change of changes) {
     const list = ghost([3, 1, 2]);
@@ -589,13 +623,13 @@ Deno.test("PersistentList stores what a class that extends it adds", () => {
   assertEquals(again.label, "summer (2)");
   assertEquals([...again], ["a", "B"]);
   assertEquals(again._v_hits, undefined);
-  assertEquals(Object.keys(again), ["title"]);
+  assertEquals(Object.keys(again), ["0", "1", "title"]);
   again.rename("winter");
   assertEquals(again._p_status, "unsaved");
   Object.assign(again, { aborted: true });
   other.abort();
   assertEquals(again.label, "summer (2)");
-  assertEquals(Object.keys(again), ["title"]);
+  assertEquals(Object.keys(again), ["0", "1", "title"]);
 });
 
 Deno.test("PersistentList refuses a field named items, which would be lost", () => {
@@ -691,9 +725,144 @@ Deno.test("PersistentList is typed as an array is", () => {
   const mapped: PersistentList<number> = PersistentList.from("ab", (_, i) => i);
   // @ts-expect-error: an item of another type
   list.push(true);
-  // @ts-expect-error: a list has no brackets
-  list[0];
+  const item: string | number | undefined = list[0];
+  list[0] = item ?? 1;
+  // @ts-expect-error: an item of another type
+  list[0] = true;
+  list[0] = 1;
   assertEquals([texts, first, last, flat, sum], [["a"], "a", 1, [1, 2], 3]);
   assertEquals([iterator.next().value, pairs.next().value], [1, [0, 1]]);
   assertEquals([...mapped], [0, 1]);
+});
+
+Deno.test("PersistentList<T> can be passed where a readonly T[] is asked for", () => {
+  function longest(words: readonly string[]): string {
+    return words.reduce((a, b) => a.length >= b.length ? a : b, "");
+  }
+  class Words extends PersistentList<string> {}
+  const list: readonly string[] = new PersistentList(["a", "bcd", "ef"]);
+  assertEquals(longest(list), "bcd");
+  assertEquals(longest(Words.of("a", "bcd") as PersistentList<string>), "bcd");
+  const joined: string[] = ["z"].concat(list);
+  assertEquals(joined, ["z", "a", "bcd", "ef"]);
+  const copy: string[] = [...list, ...list.slice(1)];
+  assertEquals(copy.length, 5);
+  // @ts-expect-error: what changes an array is not offered
+  assertThrows(() => list.nothing());
+});
+
+Deno.test("PersistentList has no holes, whatever brackets would leave", () => {
+  const { connection, list } = stored<unknown>([1, 2, 3]);
+  assert(delete list[1]);
+  assertEquals(list._p_status, "unsaved");
+  assert(delete list[7]);
+  list[5] = 6;
+  assertEquals([...list], [1, undefined, 3, undefined, undefined, 6]);
+  assert(1 in list && 4 in list);
+  connection.commit();
+  const other = open(connection.storage as MemoryStorage).root["list"];
+  assertEquals([...other], [1, undefined, 3, undefined, undefined, 6]);
+  assertEquals(other.length, 6);
+});
+
+Deno.test("PersistentList refuses indexes that no item can have, and leaves nothing behind", () => {
+  const { connection, list } = stored([1]);
+  // deno-lint-ignore no-explicit-any
+  const any = list as any;
+  for (const index of [-1, 1.5, NaN, Infinity, 4294967295, 1e21]) {
+    assertThrows(
+      () => any[index] = 5,
+      ClassError,
+      `Cannot assign PersistentList[${index}]: the index of an item is an integer from 0`,
+    );
+    assertEquals(any[index], undefined);
+    assert(!(index in list));
+  }
+  assertThrows(() => any[4294967294] = 5, RangeError, "a list has no holes");
+  assertThrows(() => list.length = 4294967295, RangeError, "has no holes");
+  for (
+    const odd of [
+      { get: () => 1 },
+      { value: 1, writable: false },
+      { value: 1, enumerable: false },
+      { value: 1, configurable: false },
+    ]
+  ) {
+    assertThrows(
+      () => Object.defineProperty(list, "0", odd),
+      ClassError,
+      "Cannot define PersistentList[0]: an item has a value",
+    );
+  }
+  assertEquals(Object.keys(list), ["0"]);
+  assert(!connection.hasChanges);
+});
+
+Deno.test("PersistentList notes fields that a class or its user assigns", () => {
+  const connection = open();
+  const list = connection.root["list"] = Playlist.of("a") as Playlist;
+  connection.commit();
+  list.title = "b";
+  assertEquals(list._p_status, "unsaved");
+  connection.abort();
+  list._p_noteAccess();
+  assertEquals(list.title, "untitled");
+  list._v_hits = 3;
+  assertEquals(list._p_status, "saved");
+  assertEquals(Object.keys(list), ["0", "title", "_v_hits"]);
+});
+
+Deno.test("PersistentList takes as many arguments as an array does", () => {
+  const many = Array.from({ length: 100_000 }, (_, i) => i);
+  const calls: ((list: number[]) => unknown)[] = [
+    (list) => list.push(...many),
+    (list) => list.unshift(...many),
+    (list) => list.splice(1, 1, ...many),
+    (list) => list.splice(-1, 0, ...many),
+    (list) => list.splice(-9, 9, ...many),
+    (list) => list.toSpliced(1, 1, ...many),
+    (list) => list.concat(...many),
+  ];
+  for (const call of calls) {
+    const array = [1, 2, 3];
+    const list = new PersistentList(array);
+    const expected = call(array);
+    assertEquals(call(list as unknown as number[]), expected);
+    assertEquals(list.length, array.length);
+    assert(array.every((item, i) => list.at(i) === item), String(call));
+  }
+  assertEquals(PersistentList.of(...many).length, many.length);
+});
+
+Deno.test("PersistentLists are deeply equal when their items are, stored, loaded or ghosts", () => {
+  const { connection, list } = stored([1, "a", { x: [2] }]);
+  connection.root["same"] = new PersistentList([1, "a", { x: [2] }]);
+  connection.root["other"] = new PersistentList([1, "a", { x: [3] }]);
+  connection.root["shorter"] = new PersistentList([1, "a"]);
+  connection.commit();
+  const fresh = () => open(connection.storage as MemoryStorage).root;
+  for (const root of [connection.root, fresh()]) {
+    for (const first of [list, root["list"]]) {
+      deepStrictEqual(first, root["same"]);
+      notDeepStrictEqual(first, root["other"]);
+      notDeepStrictEqual(first, root["shorter"]);
+    }
+  }
+  deepStrictEqual(fresh()["list"], new PersistentList([1, "a", { x: [2] }]));
+});
+
+Deno.test("PersistentList is refused by structuredClone() and Object.freeze(), also as a ghost", () => {
+  for (const list of [ghost([1]), stored([1]).list, new PersistentList([1])]) {
+    assertThrows(() => structuredClone(list), DOMException);
+    for (
+      const freeze of [Object.freeze, Object.seal, Object.preventExtensions]
+    ) {
+      assertThrows(
+        () => freeze(list),
+        ClassError,
+        "Cannot freeze PersistentList",
+      );
+    }
+    assertEquals([...list], [1]);
+  }
 });

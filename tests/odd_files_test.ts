@@ -1,6 +1,7 @@
 /** Journals that are very large, have odd names, or come from the future. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { ReadonlyError, StorageError } from "../lib/errors.ts";
+import { MAX_RECORD_BYTES } from "../lib/serialize/extensions.ts";
 import { disk } from "../lib/storage/_file.ts";
 import { FileStorage } from "../lib/storage/file_storage.ts";
 import { Journal } from "../lib/storage/journal.ts";
@@ -8,8 +9,10 @@ import {
   BlockKind,
   encodeBlockHead,
   HEADER_SIZE,
+  viewOf,
 } from "../lib/storage/journal_format.ts";
 import { JournalStorage } from "../lib/storage/journal_storage.ts";
+import { checkRecords } from "../lib/storage/local_session.ts";
 import { createJournal } from "../lib/storage/recovery.ts";
 import { SimulatedDisk } from "./_simulated_disk.ts";
 import { store, textOf, textRecord } from "./storage_suite.ts";
@@ -49,6 +52,7 @@ test("a journal beyond 4 GiB is as any other", (directory) => {
       metadata: 0,
     });
     file.write(hole, HEADER_SIZE);
+    file.truncate(end);
     const journal = new Journal(file, path, header);
     journal.end = end;
     journal.append(
@@ -92,7 +96,7 @@ test("a journal beyond 4 GiB is as any other", (directory) => {
   Deno.truncateSync(path, size + 500);
   using storage = new FileStorage(path);
   assertEquals(storage.size, size);
-  for (const _ of storage.pack());
+  storage.pack();
   assert(storage.size < 4_000_000);
   using session = storage.session();
   assertEquals(textOf(session, 1), "one, later still");
@@ -113,7 +117,7 @@ test("a journal may have any name that a file may have", (directory) => {
       using storage = new FileStorage(path);
       using session = storage.session();
       store(session, textRecord(0, name));
-      for (const _ of storage.pack());
+      storage.pack();
     }
     using storage = new FileStorage(path, { create: false });
     using session = storage.session();
@@ -129,7 +133,7 @@ test("a name that is too long to pack is an error, and commits go on", (director
     using session = storage.session();
     store(session, textRecord(0, "root"));
     assertThrows(
-      () => [...storage.pack()],
+      () => storage.pack(),
       StorageError,
       "the file is as it was",
     );
@@ -163,7 +167,7 @@ test("tids go on growing when the clock was in the future", (directory) => {
     assertEquals(session.tid, last);
     last = store(session, textRecord(0, `${round}`));
     assertEquals(last, future + 2 * round + 1);
-    for (const _ of storage.pack());
+    storage.pack();
     session.sync();
     assertEquals(session.tid, last);
     last = store(session, textRecord(0, `${round}, packed`));
@@ -180,7 +184,7 @@ test("who only reads sees one moment, however much is committed and packed", (di
   for (let i = 1; i < 20; i++) {
     session.sync();
     store(session, textRecord(0, `${i}`, [1]));
-    if (i % 5 === 0) { for (const _ of storage.pack()); }
+    if (i % 5 === 0) storage.pack();
     using late = new FileStorage(path, { readonly: true });
     using looking = late.session();
     assertEquals(textOf(looking, 0), `${i}`);
@@ -192,6 +196,25 @@ test("who only reads sees one moment, however much is committed and packed", (di
       ReadonlyError,
     );
   }
+});
+
+Deno.test("a record of 1 GiB is taken, and none of a byte more", () => {
+  // Nothing is ever put into it, so it takes no memory.
+  const bytes = new Uint8Array(MAX_RECORD_BYTES + 1);
+  const view = viewOf(bytes);
+  view.setUint32(8, MAX_RECORD_BYTES - 12);
+  const largest = bytes.subarray(0, MAX_RECORD_BYTES);
+  assertEquals(checkRecords([[0, largest]]).get(0)?.length, 2 ** 30);
+  view.setUint32(8, MAX_RECORD_BYTES - 11);
+  using storage = new JournalStorage("x", {}, new SimulatedDisk());
+  using session = storage.session();
+  const { size } = storage;
+  assertThrows(
+    () => session.commit([[0, bytes]]),
+    StorageError,
+    "Cannot commit object #0: its record has 1073741825 bytes, and 1073741824 are the most",
+  );
+  assertEquals(storage.size, size);
 });
 
 Deno.test("numbers that committed records may refer to are not given out again after a crash", () => {

@@ -38,7 +38,7 @@ test("a pack ends, though each step is followed by a commit larger than a step",
   };
   commit("-");
   let steps = 0;
-  for (const _ of storage.pack()) {
+  for (const _ of storage.packInSteps()) {
     commit(`${steps % 10}`);
     assert(++steps < 500, "it does not end");
   }
@@ -67,7 +67,7 @@ test("a pack of many objects goes in small steps, whatever is committed between 
   let commits = 0;
   let last = 0;
   let largest = 0;
-  for (const { records } of storage.pack()) {
+  for (const { records } of storage.packInSteps()) {
     largest = Math.max(largest, records - last);
     last = records;
     session.sync();

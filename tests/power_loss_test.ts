@@ -87,9 +87,9 @@ Deno.test("whatever the disk keeps when the power fails, no commit is lost", () 
           const session = storage.session();
           for (const { changes, pack } of commits) {
             model = change(session, model, changes, number++);
-            if (pack) { for (const _ of storage.pack()); }
+            if (pack) storage.pack();
           }
-          const steps = storage.pack();
+          const steps = storage.packInSteps();
           for (let i = 0; i < packSteps; i++) if (steps.next().done) break;
           files.failing = true;
           const attempt = change(session, model, last, number++, true);

@@ -1,4 +1,5 @@
 /** What becomes of a journal when something goes wrong. */
+import { dirname } from "node:path";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import {
   DamagedFileError,
@@ -12,6 +13,9 @@ import {
   type FileStorageOptions,
   JournalStorage,
 } from "../lib/storage/journal_storage.ts";
+import { decodeSlot, SLOTS } from "../lib/storage/journal_format.ts";
+import { restorePoints } from "../lib/storage/restore.ts";
+import { verify } from "../lib/storage/verify.ts";
 import { Faults } from "./_faulty_files.ts";
 import { store, textOf, textRecord } from "./storage_suite.ts";
 
@@ -126,6 +130,76 @@ test("every beginning of a journal is a good database", (path) => {
   }
 });
 
+test("a journal that was cut before what its header leads to is damaged", async (path) => {
+  const history = makeHistory(path);
+  {
+    using storage = open(path);
+    using session = storage.session();
+    const text = "x".repeat(70_000);
+    store(session, textRecord(5, text));
+    history.ends.push(storage.size);
+    history.tids.push(session.tid);
+    history.states.push(new Map([...history.states[4]!, [5, text]]));
+  }
+  const bytes = Deno.readFileSync(path);
+  const index = Math.max(
+    ...SLOTS.map((at) => decodeSlot(bytes.subarray(at))?.offset ?? 0),
+  );
+  assert(index > history.ends[4]! + 70_000);
+  const cuts: [number, number][] = [index, index - 1, 2000, 1536]
+    .map((size) => [size, size]);
+  for (const end of history.ends) cuts.push([end, end], [end + 20, end]);
+  for (const [size, end] of cuts) {
+    // Cut, or as long as it was, and its end was never written.
+    for (const zeros of [0, bytes.length - size]) {
+      const cut = new Uint8Array(size + zeros);
+      cut.set(bytes.subarray(0, size));
+      Deno.writeFileSync(path, cut);
+      for (const readonly of [true, false]) {
+        const error = assertThrows(
+          () => open(path, { readonly }),
+          DamagedFileError,
+          "repair: true",
+        );
+        if (zeros > 0) continue;
+        assert(error.offset <= end, `${error.offset}, ${end}`);
+        assert(error.message.includes(`leads to byte ${index}`));
+      }
+      assertEquals(Deno.readFileSync(path), cut);
+      assertThrows(
+        () => [...restorePoints(path)],
+        DamagedFileError,
+        "Cannot read",
+      );
+      const { damage } = await verify(path);
+      assert(damage.some(({ message }) => message.includes(`byte ${index}`)));
+      const whole = history.ends.filter((end) => end <= size).length - 1;
+      for (const repair of [true, false]) {
+        using storage = open(path, { repair });
+        assertState(storage, history, whole);
+        if (!repair) continue;
+        assert(storage.repairs.some(({ kind }) => kind === "index"));
+      }
+      assert((await verify(path)).good);
+      for (const { name } of Deno.readDirSync(dirname(path))) {
+        if (name.includes("tail")) Deno.removeSync(`${dirname(path)}/${name}`);
+      }
+    }
+  }
+  // Even the header is cut, and has a slot: that was no empty database.
+  const slot = SLOTS.find((at) => decodeSlot(bytes.subarray(at)))!;
+  for (let size = slot + 20; size < 1536; size += 50) {
+    Deno.writeFileSync(path, bytes.subarray(0, size));
+    assertThrows(() => open(path), DamagedFileError, "the header is cut off");
+    assertEquals(Deno.statSync(path).size, size);
+    assert(!(await verify(path)).good);
+  }
+  // Behind the index block nothing is missing but the index.
+  Deno.writeFileSync(path, bytes);
+  using storage = open(path);
+  assertEquals(storage.size, bytes.length);
+});
+
 test("a transaction that was cut off leaves room for the next", (path) => {
   const history = makeHistory(path);
   const bytes = Deno.readFileSync(path);
@@ -222,7 +296,7 @@ test("any byte of a packed journal with an index changed: nothing wrong is read"
   const history = makeHistory(path);
   {
     using storage = open(path);
-    for (const _ of storage.pack());
+    storage.pack();
   }
   // What cannot be reached is gone.
   for (const oid of [3, 4]) history.states[4]!.delete(oid);
@@ -294,7 +368,7 @@ test("repair writes a damaged header and a damaged index anew", (path) => {
   const history = makeHistory(path);
   {
     using storage = open(path);
-    for (const _ of storage.pack());
+    storage.pack();
   }
   for (const oid of [3, 4]) history.states[4]!.delete(oid);
   const bytes = Deno.readFileSync(path);
@@ -318,7 +392,7 @@ test("without its slots a journal is read from the beginning", (path) => {
   const history = makeHistory(path);
   {
     using storage = open(path);
-    for (const _ of storage.pack());
+    storage.pack();
   }
   for (const oid of [3, 4]) history.states[4]!.delete(oid);
   const bytes = Deno.readFileSync(path);
@@ -334,7 +408,7 @@ test("a packed journal that lacks its end is damage, not an older state", (path)
   makeHistory(path);
   {
     using storage = open(path);
-    for (const _ of storage.pack());
+    storage.pack();
   }
   const bytes = Deno.readFileSync(path);
   for (let size = 1536 + 1; size < bytes.length; size += 29) {
@@ -419,7 +493,7 @@ test("writes and reads that do only a part are continued", (path) => {
     using storage = open(path, {}, faults.files);
     using session = storage.session();
     store(session, textRecord(0, "root", [1]), textRecord(1, text));
-    for (const _ of storage.pack());
+    storage.pack();
     session.sync();
     store(session, textRecord(2, "two"));
     assertEquals(textOf(session, 1), text);
@@ -565,7 +639,7 @@ test("a pack that fails leaves everything as it was", (path) => {
   );
   const { identity } = storageFile(path);
   function attempt(): void {
-    assertThrows(() => [...storage.pack()], StorageError);
+    assertThrows(() => storage.pack(), StorageError);
     assertEquals(exists(`${path}.pack`), false);
     assertEquals(storageFile(path).identity, identity);
   }
@@ -581,7 +655,7 @@ test("a pack that fails leaves everything as it was", (path) => {
   attempt();
   faults.failSync = false;
   store(session, textRecord(1, "goes on"));
-  for (const _ of storage.pack());
+  storage.pack();
   assert(storageFile(path).identity !== identity);
   session.sync();
   assertEquals(textOf(session, 1), "goes on");

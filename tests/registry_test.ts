@@ -1,6 +1,6 @@
 /**
- * What Dhara asks of `@std/assert`, `@std/cli` and `@std/msgpack`. It holds for
- * these packages and for what stands in for them where JSR cannot be reached.
+ * What Dhara asks of `@std/assert` and `@std/msgpack`. It holds for these
+ * packages and for what stands in for them where JSR cannot be reached.
  */
 import {
   assert,
@@ -9,7 +9,6 @@ import {
   assertStrictEquals,
   assertThrows,
 } from "@std/assert";
-import { parseArgs } from "@std/cli/parse-args";
 import { decode, encode } from "@std/msgpack";
 
 Deno.test("assert() passes what is truthy and names what is not", () => {
@@ -52,45 +51,6 @@ Deno.test("assertRejects() wants the class and the message it is told", async ()
   assert(error instanceof RangeError);
   await assertRejects(() => assertRejects(fail, RangeError, "too little"));
   await assertRejects(() => assertRejects(() => Promise.resolve(7)), Error);
-});
-
-const options = {
-  string: ["host", "eval"],
-  boolean: ["readonly"],
-  alias: { host: "h", eval: "e" },
-  default: { host: "127.0.0.1" },
-};
-
-Deno.test("parseArgs() knows strings, flags, aliases and defaults", () => {
-  const args = parseArgs(
-    ["db", "start", "-h", "::1", "--readonly", "--eval=1 + 1"],
-    options,
-  );
-  assertEquals(args._, ["db", "start"]);
-  assertEquals(args["host"], "::1");
-  assertEquals(args["readonly"], true);
-  assertEquals(args["e"], "1 + 1");
-  const none = parseArgs([], options);
-  assertEquals(none["host"], "127.0.0.1");
-  assertEquals(none["readonly"], false);
-});
-
-Deno.test("parseArgs() keeps a string that looks like a number, and an empty one", () => {
-  assertStrictEquals(parseArgs(["-h", "0123"], options)["host"], "0123");
-  assertStrictEquals(parseArgs(["--eval="], options)["eval"], "");
-});
-
-Deno.test("parseArgs() tells of an unknown option and stops at --", () => {
-  const unknown: string[] = [];
-  const args = parseArgs(["--nonsense", "x", "--", "--host"], {
-    ...options,
-    unknown: (arg: string) => {
-      if (arg.startsWith("-")) unknown.push(arg);
-      return !arg.startsWith("-");
-    },
-  });
-  assertEquals(unknown, ["--nonsense"]);
-  assert(args._.includes("--host"));
 });
 
 Deno.test("encode() and decode() are the same MessagePack everywhere", () => {

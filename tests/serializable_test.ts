@@ -4,11 +4,13 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
+import type { Oid } from "../lib/serialize/record.ts";
 import type { PackProgress, Storage } from "../lib/storage/storage.ts";
 import {
   Connection,
   FileStorage,
   MemoryStorage,
+  ReadConflictError,
   WriteConflictError,
 } from "../mod.ts";
 import {
@@ -18,6 +20,7 @@ import {
   type Transaction,
 } from "./_registers.ts";
 import { ServerWorker } from "./_server_worker.ts";
+import { textOf, textRecord } from "./storage_suite.ts";
 
 const long = Deno.env.get("DHARA_TEST_LONG") !== undefined;
 
@@ -74,7 +77,7 @@ function runSteps(storage: Storage, steps: Step[]): void {
 
   for (const step of steps) {
     if (step.do === "pack") {
-      packing ??= storage.pack()[Symbol.iterator]();
+      packing ??= storage.packInSteps()[Symbol.iterator]();
       if (packing.next().done) packing = undefined;
       continue;
     }
@@ -136,6 +139,77 @@ function runSteps(storage: Storage, steps: Step[]): void {
   );
 }
 
+/**
+ * The same with sessions alone: a transaction tells what it has accessed, and
+ * half of the sessions let go of their snapshots.
+ */
+function runSessions(storage: Storage, steps: Step[]): void {
+  const text = (values: number[]) => values.join(" ");
+  const keys = Array.from({ length: KEYS }, (_, key) => key + 1);
+  using first = storage.session();
+  first.allocate(KEYS + 1);
+  first.commit([
+    textRecord(0, "root", keys),
+    ...keys.map((oid) => textRecord(oid, text([]))),
+  ]);
+  const sessions = Array.from(
+    { length: 4 },
+    (_, who) => storage.session({ letsGo: who % 2 === 0 }),
+  );
+  const begin = () => ({
+    reads: new Map<Oid, string>(),
+    writes: new Map<Oid, string>(),
+    failed: false,
+  });
+  const open = sessions.map(begin);
+  const state = new Map(keys.map((oid) => [oid, text([])]));
+  let packing: Iterator<PackProgress> | undefined;
+  let value = 0;
+  for (const step of steps) {
+    if (step.do === "pack") {
+      packing ??= storage.packInSteps()[Symbol.iterator]();
+      if (packing.next().done) packing = undefined;
+      continue;
+    }
+    const session = sessions[step.who]!;
+    const transaction = open[step.who]!;
+    const { reads, writes } = transaction;
+    if (step.do === "read" || step.do === "append") {
+      const oid = step.key + 1;
+      try {
+        const found = writes.get(oid) ?? textOf(session, oid);
+        if (!writes.has(oid)) reads.set(oid, found);
+        if (step.do === "append") writes.set(oid, `${found} ${++value}`);
+      } catch (error) {
+        if (!(error instanceof ReadConflictError)) throw error;
+        assert(step.who % 2 === 0, "it has its snapshot");
+        transaction.failed = true;
+      }
+      continue;
+    }
+    open[step.who] = begin();
+    if (step.do === "abort" || transaction.failed || writes.size === 0) {
+      session.sync();
+      continue;
+    }
+    const result = session.commit(
+      [...writes].map(([oid, found]) => textRecord(oid, found)),
+      { accessed: (oid) => reads.has(oid) || writes.has(oid) },
+    );
+    if ("invalid" in result) {
+      assert(result.invalid.some((oid) => reads.has(oid)), "for no reason");
+      session.sync();
+      continue;
+    }
+    // Whatever it has read is what those before it have left.
+    for (const [oid, found] of reads) assertEquals(found, state.get(oid));
+    for (const [oid, found] of writes) state.set(oid, found);
+  }
+  packing?.return?.();
+  using last = storage.session();
+  for (const [oid, found] of state) assertEquals(textOf(last, oid), found);
+}
+
 function test(
   name: string,
   numRuns: number,
@@ -152,6 +226,13 @@ function test(
           } finally {
             storage.close();
             dispose();
+          }
+          const other = make();
+          try {
+            runSessions(other.storage, steps);
+          } finally {
+            other.storage.close();
+            other.dispose();
           }
         },
       ),

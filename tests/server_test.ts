@@ -3,14 +3,11 @@ import {
   ListenError,
   ReadConflictError,
   ReadonlyError,
+  StorageError,
 } from "../lib/errors.ts";
-import type { Session, Storage } from "../lib/storage/storage.ts";
+import type { Storage } from "../lib/storage/storage.ts";
 import { MemoryStorage } from "../lib/storage/memory_storage.ts";
-import {
-  type LogLevel,
-  StorageServer,
-  type StorageServerOptions,
-} from "../server.ts";
+import { StorageServer } from "../server.ts";
 import {
   int4,
   int8,
@@ -19,105 +16,7 @@ import {
   record,
   transaction,
 } from "./_raw_client.ts";
-
-/** A server with its storage and log, all of which end with the block. */
-class Served implements AsyncDisposable {
-  readonly storage: Storage;
-  readonly server: StorageServer;
-  readonly lines: string[] = [];
-  #waiting: { text: string; resolve: () => void }[] = [];
-
-  private constructor(options: Partial<StorageServerOptions>) {
-    this.storage = options.storage ?? new MemoryStorage();
-    this.server = new StorageServer({
-      port: 0,
-      ...options,
-      storage: this.storage,
-      log: (level, message) => this.#log(level, message),
-    });
-  }
-
-  static async start(
-    options: Partial<StorageServerOptions> = {},
-  ): Promise<Served> {
-    const served = new Served(options);
-    await served.server.listen();
-    return served;
-  }
-
-  connect(): Promise<RawClient> {
-    return RawClient.connect(this.server);
-  }
-
-  #log(level: LogLevel, message: string): void {
-    this.lines.push(`${level}: ${message}`);
-    for (const { text, resolve } of this.#waiting) {
-      if (message.includes(text)) resolve();
-    }
-  }
-
-  /** Waits until the log has a line with the text. */
-  async logged(text: string): Promise<void> {
-    if (this.lines.some((line) => line.includes(text))) return;
-    await new Promise<void>((resolve, reject) => {
-      const timer = setTimeout(
-        () => reject(new Error(`"${text}" is not in ${this.lines.join("\n")}`)),
-        30_000,
-      );
-      this.#waiting.push({
-        text,
-        resolve: () => {
-          clearTimeout(timer);
-          resolve();
-        },
-      });
-    });
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.server.shutdown();
-    this.storage.close();
-  }
-}
-
-/** A storage that does something else in its sessions or when it is packed. */
-function altered(
-  storage: Storage,
-  session: (session: Session) => Partial<Session>,
-  pack: () => ReturnType<Storage["pack"]> = () => storage.pack(),
-): Storage {
-  return {
-    session() {
-      const inner = storage.session();
-      const changes = session(inner);
-      return {
-        get tid() {
-          return inner.tid;
-        },
-        allocate: (count) => inner.allocate(count),
-        load: (oid) => inner.load(oid),
-        loadMany: (oids) => inner.loadMany(oids),
-        has: (oid) => inner.has(oid),
-        sync: () => inner.sync(),
-        commit: (records, options) => inner.commit(records, options),
-        close: () => inner.close(),
-        [Symbol.dispose]: () => inner.close(),
-        ...changes,
-      };
-    },
-    pack,
-    close: () => storage.close(),
-    [Symbol.dispose]: () => storage.close(),
-  };
-}
-
-/** Stores a root and gives the client's next numbers back. */
-async function makeRoot(client: RawClient): Promise<number[]> {
-  const oids = await client.allocate(8);
-  const { answer } = await client.commit([0, record(0, "root")]);
-  assertEquals(answer, "O");
-  return oids.slice(1);
-}
+import { altered, makeRoot, Served } from "./_served.ts";
 
 Deno.test("V is answered with the server's own protocol", async () => {
   await using served = await Served.start();
@@ -258,12 +157,14 @@ Deno.test("C goes on after invalidations that do not matter to the client", asyn
   assertEquals((await one.sync()).sort(), [b!]);
 });
 
-Deno.test("C answers I when others commit while the records travel", async () => {
+Deno.test("C answers I when what the client knows is changed while the records travel", async () => {
   await using served = await Served.start();
   using one = await served.connect();
   const [a] = await makeRoot(one);
+  await one.commit([a!, record(a!, "old")]);
   using two = await served.connect();
   const [b] = await two.allocate(1);
+  await two.load(a!);
   await two.send("C");
   assertEquals(await two.oids(), []);
   const bytes = transaction([b!, record(b!, "b")]);
@@ -274,6 +175,110 @@ Deno.test("C answers I when others commit while the records travel", async () =>
   assertEquals(await one.load(b!), "K", "nothing of it was stored");
   assertEquals(await two.sync(), [a!], "the list was not lost");
   assertEquals((await two.commit([b!, record(b!, "b")])).answer, "O");
+});
+
+/** Begins a commit, lets `others` happen in the middle of it, and returns its answer. */
+async function commitAround(
+  client: RawClient,
+  bytes: Uint8Array,
+  others: () => Promise<unknown>,
+): Promise<string> {
+  await client.send("C");
+  await client.oids();
+  await client.send(bytes.subarray(0, -1));
+  await others();
+  await client.send(bytes.subarray(-1));
+  return await client.letter();
+}
+
+Deno.test("C answers O when only what the client does not know is changed while the records travel", async () => {
+  await using served = await Served.start();
+  using one = await served.connect();
+  const [a, told] = await makeRoot(one);
+  await one.commit([a!, record(a!, "old")], [told!, record(told!, "old")]);
+  using two = await served.connect();
+  const [b] = await two.allocate(1);
+  await two.load(told!);
+  await one.commit([told!, record(told!, "newer")]);
+  // Of this one the client is told with its C: to use it, it must load it again.
+  const answer = await commitAround(
+    two,
+    transaction([b!, record(b!, "b")]),
+    () => one.commit([a!, record(a!, "new")], [told!, record(told!, "newest")]),
+  );
+  assertEquals(answer, "O");
+  assertEquals(await two.load(told!), record(told!, "newest"));
+  assertEquals(await two.sync(), [a!], "what it has loaded since is not told");
+  assertEquals(await two.sync(), []);
+  assertEquals(await two.load(a!), record(a!, "new"));
+});
+
+Deno.test("C answers I when a client's own object is changed while the records travel", async () => {
+  await using served = await Served.start();
+  using one = await served.connect();
+  const [a, b] = await makeRoot(one);
+  await one.commit([a!, record(a!, "old")], [b!, record(b!, "old")]);
+  using two = await served.connect();
+  // It has never loaded what it stores.
+  const change = () => one.commit([a!, record(a!, "new")]);
+  const stale = transaction([a!, record(a!, "stale")]);
+  assertEquals(await commitAround(two, stale, change), "I");
+  assertEquals(await two.sync(), [a!]);
+  // It has stored the object before.
+  assertEquals((await two.commit([a!, record(a!, "two")])).answer, "O");
+  const other = transaction([b!, record(b!, "two")]);
+  assertEquals(await commitAround(two, other, change), "I");
+  assertEquals(await one.load(b!), record(b!, "old"));
+});
+
+Deno.test("C answers I when an object appears that the client was told is absent", async () => {
+  await using served = await Served.start();
+  using one = await served.connect();
+  const [a, b] = await makeRoot(one);
+  await one.commit([b!, record(b!, "b")]);
+  using two = await served.connect();
+  assertEquals(await two.load(a!), "K");
+  const answer = await commitAround(
+    two,
+    transaction([b!, record(b!, "two")]),
+    () => one.commit([a!, record(a!, "a")]),
+  );
+  assertEquals(answer, "I");
+  // So many that the server gives up telling them apart.
+  using three = await served.connect();
+  const absent = Array.from(
+    { length: 10_001 },
+    (_, i) => int8(2 ** 30 * i + 5),
+  );
+  await three.send("B", int4(absent.length), ...absent);
+  assertEquals((await three.read(absent.length)).length, absent.length);
+  assertEquals(
+    await commitAround(
+      three,
+      transaction([b!, record(b!, "three")]),
+      () => one.commit([a!, record(a!, "a2")]),
+    ),
+    "I",
+  );
+});
+
+Deno.test("clients that change only objects of their own never stand in each other's way", async () => {
+  await using served = await Served.start();
+  using first = await served.connect();
+  const oids = [...await makeRoot(first), ...await first.allocate(25)];
+  await first.commit(
+    ...oids.map((oid): [number, Uint8Array] => [oid, record(oid, "new")]),
+  );
+  await Promise.all(oids.map(async (oid, i) => {
+    using client = await served.connect();
+    await client.load(0);
+    for (let round = 0; round < 10; round++) {
+      const text = `${round}`.repeat(1 + (i % 4) * 30_000);
+      const { answer } = await client.commit([oid, record(oid, text)]);
+      assertEquals(answer, "O");
+      assertEquals(await client.load(oid), record(oid, text));
+    }
+  }));
 });
 
 Deno.test("a client that stalls in the middle of a commit costs the others nothing", async () => {
@@ -530,17 +535,73 @@ Deno.test("a commit of anything but whole records is refused", async () => {
   assertEquals(await good.load(0), record(0, "root"));
 });
 
-Deno.test("a commit to a read-only storage ends the connection and is logged", async () => {
+/** A storage that refuses every commit, and to be packed. */
+function refusing(why: string): Storage {
+  return altered(new MemoryStorage(), () => ({
+    commit: () => {
+      throw new ReadonlyError(why);
+    },
+  }), () => {
+    throw new ReadonlyError(why);
+  });
+}
+
+Deno.test("a commit that the storage refuses is answered with I, and its client goes on", async () => {
+  const storage = refusing("Cannot change it: the storage is read-only");
+  await using served = await Served.start({ storage });
+  using client = await served.connect();
+  for (let i = 0; i < 20; i++) {
+    const { answer } = await client.commit([0, record(0, "root")]);
+    assertEquals(answer, "I");
+  }
+  assertEquals(await client.sync(), []);
+  assertEquals(await client.load(0), "K");
+  await served.logged("Cannot change it: the storage is read-only");
+  assertEquals(
+    served.lines.filter((line) => line.includes("Refused the commit")).length,
+    5,
+    "the log does not repeat itself for ever",
+  );
+});
+
+Deno.test("a commit whose fate is unknown ends the connection", async () => {
   const storage = altered(new MemoryStorage(), () => ({
     commit: () => {
-      throw new ReadonlyError("Cannot commit: the storage is read-only");
+      throw new StorageError("Cannot sync", { cause: new Error("disk") });
     },
   }));
   await using served = await Served.start({ storage });
   using client = await served.connect();
   const { answer } = await client.commit([0, record(0, "root")]);
   assertEquals(answer, "");
-  await served.logged("Cannot commit: the storage is read-only");
+  await served.logged("Cannot sync");
+});
+
+Deno.test("a commit that links what a pack has dropped is answered with I, and its client goes on", async () => {
+  await using served = await Served.start();
+  using client = await served.connect();
+  const [a, b] = await makeRoot(client);
+  await client.commit([0, record(0, "root", [a!])], [a!, record(a!, "a")]);
+  await client.commit([0, record(0, "root")]);
+  await client.send("P");
+  assertEquals(await client.letter(), "O");
+  await served.logged("Packed");
+  assertEquals(await client.sync(), [a!]);
+  const { answer } = await client.commit([b!, record(b!, "b", [a!])]);
+  assertEquals(answer, "I");
+  await served.logged("Refused the commit");
+  assertEquals(await client.sync(), []);
+  assertEquals((await client.commit([b!, record(b!, "b")])).answer, "O");
+});
+
+Deno.test("P is answered with I where the storage cannot be packed", async () => {
+  const storage = refusing("Cannot pack it: the storage is read-only");
+  await using served = await Served.start({ storage });
+  using client = await served.connect();
+  await client.send("P");
+  assertEquals(await client.letter(), "I");
+  await served.logged("Cannot pack it: the storage is read-only");
+  assertEquals(await client.sync(), []);
 });
 
 Deno.test("P is answered at once, and the pack goes on between requests", async () => {
@@ -620,14 +681,24 @@ Deno.test("the server packs by itself after gcbytes", async () => {
   assertEquals(await client.load(a!), record(a!, "x".repeat(1000)));
 });
 
-Deno.test("Q stops the server, greeting or not", async () => {
+Deno.test("Q stops the server", async () => {
   await using served = await Served.start();
   using other = await served.connect();
-  using client = await RawClient.connectSilently(served.server);
+  using client = await served.connect();
   await client.send("Q");
   await served.server.finished;
   assertEquals(await other.letter(), "");
   await assertRejects(() => RawClient.connectSilently(served.server));
+});
+
+Deno.test("Q without a greeting is refused on a TCP port", async () => {
+  await using served = await Served.start();
+  using client = await RawClient.connectSilently(served.server);
+  await client.send("Q");
+  assertEquals(await client.letter(), "");
+  await served.logged("it did not greet");
+  using other = await served.connect();
+  assertEquals(await other.sync(), []);
 });
 
 Deno.test("Q is refused where it is not allowed", async () => {
@@ -800,3 +871,32 @@ Deno.test(
     assertEquals(await client.sync(), []);
   },
 );
+
+Deno.test("a pack that ends in the middle of a commit does not cut the client off", async () => {
+  await using served = await Served.start();
+  using slow = await served.connect();
+  using other = await served.connect();
+  const [changed] = await makeRoot(slow);
+  assertEquals(
+    (await slow.commit(
+      [0, record(0, "root", [changed!])],
+      [changed!, record(changed!, "first")],
+    )).answer,
+    "O",
+  );
+  await other.sync();
+  await slow.send("C");
+  assertEquals(await slow.oids(), []);
+  const { answer } = await other.commit([changed!, record(changed!, "second")]);
+  assertEquals(answer, "O");
+  served.storage.pack();
+  // The server has no snapshot of it any more in which it could look.
+  await slow.send(transaction([changed!, record(changed!, "third")]));
+  assertEquals(await slow.letter(), "I");
+  assertEquals(await slow.load(changed!), "I");
+  assertEquals(await slow.sync(), [changed!]);
+  assertEquals(
+    await slow.load(changed!),
+    record(changed!, "second"),
+  );
+});

@@ -1,3 +1,4 @@
+import { deepStrictEqual, notDeepStrictEqual } from "node:assert";
 import {
   assert,
   assertEquals,
@@ -432,4 +433,49 @@ Deno.test("PersistentSet is typed as a Set is", () => {
   assertEquals([...union], [1, 2, "a"]);
   assertEquals([...other], ["a", 1, 2]);
   assertEquals([iterator.next().value, pairs.next().value], [1, [1, 1]]);
+});
+
+Deno.test("PersistentSets are deeply equal when their members are, stored, loaded or ghosts", () => {
+  const { connection, set } = stored([1, "a"]);
+  connection.root["same"] = new PersistentSet([1, "a"]);
+  connection.root["other"] = new PersistentSet([1, "b"]);
+  connection.commit();
+  const fresh = () => open(connection.storage as MemoryStorage).root;
+  for (const root of [connection.root, fresh()]) {
+    for (const first of [set, root["members"]]) {
+      deepStrictEqual(first, root["same"]);
+      notDeepStrictEqual(first, root["other"]);
+    }
+  }
+  deepStrictEqual(fresh()["members"], new PersistentSet([1, "a"]));
+  notDeepStrictEqual(fresh()["other"], fresh()["members"]);
+});
+
+Deno.test("PersistentSet is refused by structuredClone() and Object.freeze(), also as a ghost", () => {
+  for (const set of [ghost([1]), stored([1]).set, new PersistentSet([1])]) {
+    assertThrows(() => structuredClone(set), DOMException);
+    for (
+      const freeze of [Object.freeze, Object.seal, Object.preventExtensions]
+    ) {
+      assertThrows(
+        () => freeze(set),
+        ClassError,
+        "Cannot freeze PersistentSet",
+      );
+    }
+    assertEquals([...set], [1]);
+  }
+});
+
+Deno.test("PersistentSet notes fields that a class or its user assigns", () => {
+  const connection = open();
+  const tags = connection.root["tags"] = new Tags(["a"]);
+  connection.commit();
+  tags.owner = "ada";
+  assertEquals(tags._p_status, "unsaved");
+  connection.commit();
+  assertEquals(
+    open(connection.storage as MemoryStorage).root["tags"].label,
+    "ada: 1",
+  );
 });

@@ -44,7 +44,7 @@ function test(name: string, run: (path: string) => Promise<void>) {
 const fast = { sync: false };
 
 function packAll(storage: SqliteStorage) {
-  for (const _ of storage.pack());
+  storage.pack();
 }
 
 function importMap(): string[] {
@@ -63,7 +63,7 @@ test("serves many on one file", async (path) => {
   assertEquals(root, 0);
   store(one, textRecord(0, "one", [1]), textRecord(1, "child"));
   assertThrows(() => two.load(0), ObjectNotFoundError);
-  assertEquals(two.sync().sort(), [0, 1]);
+  assertEquals([...two.sync()].sort(), [0, 1]);
   assertEquals(textOf(two, 0), "one");
   store(two, textRecord(0, "two"));
   assertEquals(textOf(one, 0), "one");
@@ -122,7 +122,7 @@ test("tells other processes what a pack has removed", async (path) => {
   store(one, textRecord(1, "newer"));
   packAll(a);
   assertThrows(() => one.load(2), ObjectNotFoundError);
-  assertEquals(two.sync().sort(), [1, 2]);
+  assertEquals([...two.sync()].sort(), [1, 2]);
   assertThrows(() => two.load(2), ObjectNotFoundError);
   assertThrows(
     () => two.commit([textRecord(0, "root", [1, 2])]),
@@ -133,7 +133,7 @@ test("tells other processes what a pack has removed", async (path) => {
   assertEquals(textOf(stays, 0), "root");
   const error = assertThrows(() => stays.load(1), ReadConflictError);
   assertEquals(error.oids, [1]);
-  assertEquals(stays.sync().sort(), [1, 2]);
+  assertEquals([...stays.sync()].sort(), [1, 2]);
   assertEquals(textOf(stays, 1), "newer");
 });
 
@@ -149,7 +149,7 @@ test("packs while another process commits", async (path) => {
     ...oids.slice(1).map((oid) => textRecord(oid, "text")),
   );
   let steps = 0;
-  for (const _ of a.pack()) {
+  for (const _ of a.packInSteps()) {
     two.sync();
     const links = recordReferences(two.load(0));
     if (steps === 0) links.push(1); // It was garbage.
@@ -184,7 +184,7 @@ test("ends a pack, though each step is followed by a commit larger than a step",
   };
   commit("-");
   let steps = 0;
-  for (const _ of storage.pack()) {
+  for (const _ of storage.packInSteps()) {
     commit(`${steps % 10}`);
     assert(++steps < 100, "it does not end");
   }
@@ -283,9 +283,9 @@ test("refuses what is not its own", async (path) => {
 
   (await open()).close();
   const newer = new Database(path);
-  newer.exec("PRAGMA user_version = 2");
+  newer.exec("PRAGMA user_version = 4");
   newer.close();
-  await assertRejects(open, StorageError, "its tables are of version 2");
+  await assertRejects(open, StorageError, "its tables are of version 4");
   await assertRejects(() => SqliteStorage.open(""), StorageError, "empty");
   await assertRejects(
     () => SqliteStorage.open(path.replace("/data.sqlite", "")),
@@ -370,7 +370,7 @@ test("is loaded by open(), not by importing the library", async (path) => {
   const module = `${directory}sqlite.ts`;
   Deno.writeTextFileSync(
     module,
-    'throw new Error("SQLite was loaded"); export const Database = 1;',
+    'console.log("SQLite was loaded"); throw new Error(); export const Database = 1;',
   );
   const map = (name: string) => import.meta.resolve(name);
   Deno.writeTextFileSync(
@@ -379,8 +379,6 @@ test("is loaded by open(), not by importing the library", async (path) => {
       imports: {
         "@db/sqlite": "./sqlite.ts",
         "@std/msgpack": map("@std/msgpack"),
-        "@std/cli/parse-args": map("@std/cli/parse-args"),
-        "minimist": "npm:minimist@1.2.8",
       },
     }),
   );
@@ -388,11 +386,8 @@ test("is loaded by open(), not by importing the library", async (path) => {
     `${directory}main.ts`,
     `import { SqliteStorage } from ${JSON.stringify(map("../mod.ts"))};
     console.log("imported");
-    try {
-      await SqliteStorage.open(Deno.args[0]);
-    } catch (error) {
-      console.log(error.message);
-    }`,
+    (await SqliteStorage.open(Deno.args[0])).close();
+    console.log("opened");`,
   );
   const { stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: [
@@ -400,18 +395,18 @@ test("is loaded by open(), not by importing the library", async (path) => {
       "-q",
       "--no-check",
       "--no-lock",
-      "--no-prompt",
+      "-A",
       `--import-map=${directory}map.json`,
       `${directory}main.ts`,
       path,
     ],
     stdin: "null",
   }).output();
-  const [first, second] = new TextDecoder().decode(stdout).split("\n");
-  assertEquals(first, "imported", new TextDecoder().decode(stderr));
+  // What is in Deno serves where the package fails.
   assertEquals(
-    second,
-    `Cannot open ${path}: SQLite cannot be loaded (SQLite was loaded)`,
+    new TextDecoder().decode(stdout).trim().split("\n"),
+    ["imported", "SQLite was loaded", "opened"],
+    new TextDecoder().decode(stderr),
   );
 });
 
@@ -433,14 +428,14 @@ test("reads the past, as far as it is kept", async (path) => {
   };
   assertEquals(textAt(tids[0]!), "first first");
   assertEquals(textAt(tids[1]!), "second second");
-  for (const _ of storage.pack({ keep: tids[2]! }));
+  storage.pack({ keep: tids[2]! });
   assertThrows(() => textAt(tids[1]!), StorageError, "a pack has dropped");
   assertEquals(textAt(tids[2]!), "third third");
   assertEquals(textAt(tids[3]!), "fourth fourth");
   using now = storage.session();
   assertThrows(() => now.load(1), ObjectNotFoundError);
   assertThrows(
-    () => [...storage.pack({ prepack: true })],
+    () => storage.pack({ prepack: true }),
     StorageError,
     "packed in place",
   );

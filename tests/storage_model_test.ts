@@ -18,6 +18,7 @@ import type { Oid } from "../lib/serialize/record.ts";
 import { ClientStorage } from "../lib/storage/client_storage.ts";
 import { FileStorage } from "../lib/storage/file_storage.ts";
 import { MemoryStorage } from "../lib/storage/memory_storage.ts";
+import { packToEnd } from "../lib/storage/reachable.ts";
 import type {
   PackProgress,
   Session,
@@ -54,9 +55,10 @@ function reachable({ objects }: Version, others: Iterable<Oid> = []): Set<Oid> {
 // What is done. Numbers are reduced to what there is when they are used.
 
 type Step =
-  | { do: "commit"; who: number; changes: Change[] }
+  | { do: "commit"; who: number; changes: Change[]; accessed: number[] | null }
   | { do: "load" | "allocate" | "loadMany"; who: number; n: number }
   | { do: "sync" | "open" | "close"; who: number }
+  | { do: "open to let go"; who: number }
   | { do: "pack" | "stop packing" | "reopen" | "crash" }
   | { do: "pack a little" | "look back"; n: number };
 
@@ -86,6 +88,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
         }),
         { maxLength: 6 },
       ),
+      accessed: fc.option(fc.array(pick, { maxLength: 3 })),
     }),
   },
   {
@@ -99,7 +102,14 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   {
     weight: 10,
     arbitrary: fc.record({
-      do: fc.constantFrom("sync" as const, "sync", "sync", "open", "close"),
+      do: fc.constantFrom(
+        "sync" as const,
+        "sync",
+        "sync",
+        "open",
+        "open to let go",
+        "close",
+      ),
       who,
     }),
   },
@@ -148,6 +158,10 @@ interface Participant {
   at: number;
   /** Numbers that it was given, and has not used. */
   numbers: Oid[];
+  /** Whether a pack may take its snapshot away. */
+  letsGo: boolean;
+  /** How many packs, or parts of them, had been made when it moved there. */
+  packs: number;
 }
 
 class Trial {
@@ -161,6 +175,8 @@ class Trial {
   #given = new Set<Oid>();
   #packing: Iterator<PackProgress> | undefined;
   #packedFrom = 0;
+  /** How many packs, or parts of them, were made. */
+  #packs = 0;
   /** The first version that the last pack has left. */
   #oldest = 0;
   #commits = 0;
@@ -187,13 +203,20 @@ class Trial {
           this.#allocate(this.#participant(step.who), step.n % 4);
           break;
         case "commit":
-          this.#commit(this.#participant(step.who), step.changes);
+          this.#commit(
+            this.#participant(step.who),
+            step.changes,
+            step.accessed,
+          );
           break;
         case "sync":
           this.#sync(this.#participant(step.who));
           break;
         case "open":
           this.#participant(step.who);
+          break;
+        case "open to let go":
+          this.#participant(step.who, true);
           break;
         case "close":
           this.#close(step.who);
@@ -235,12 +258,31 @@ class Trial {
     return this.#versions.at(-1)!;
   }
 
-  #participant(who: number): Participant {
-    return this.#participants[who] ??= {
-      session: this.#storage.session(),
+  #participant(who: number, letsGo = false): Participant {
+    return this.#participants[who] ??= this.#open(letsGo);
+  }
+
+  #open(letsGo: boolean): Participant {
+    return {
+      session: this.#storage.session({ letsGo }),
       at: this.#versions.length - 1,
       numbers: [],
+      letsGo,
+      packs: this.#packs,
     };
+  }
+
+  /** Makes sure that a participant could not be given what has changed. */
+  #checkConflict(
+    error: unknown,
+    participant: Participant,
+    oids: readonly Oid[],
+  ): void {
+    const { letsGo, packs } = participant;
+    const may = this.#subject.remote || (letsGo && packs < this.#packs);
+    if (!may || !(error instanceof ReadConflictError)) throw error;
+    const invalid = this.#invalid(participant);
+    assert(oids.some((oid) => invalid.has(oid)), `#${oids} did not change`);
   }
 
   /** What others have changed since a participant's snapshot. */
@@ -258,13 +300,12 @@ class Trial {
     if (!this.#subject.remote) assertEquals(session.tid, tid);
     let record: Uint8Array | undefined;
     try {
+      assertEquals(session.has(oid), objects.has(oid), `#${oid}`);
       record = session.load(oid);
     } catch (error) {
-      if (this.#subject.remote && error instanceof ReadConflictError) {
-        assert(this.#invalid(participant).has(oid), `#${oid} did not change`);
-        return;
+      if (!(error instanceof ObjectNotFoundError)) {
+        return this.#checkConflict(error, participant, [oid]);
       }
-      if (!(error instanceof ObjectNotFoundError)) throw error;
     }
     assertSame(record, objects.get(oid)?.record, oid);
   }
@@ -283,10 +324,7 @@ class Trial {
         ObjectNotFoundError,
       );
     } catch (error) {
-      if (!this.#subject.remote) throw error;
-      if (!(error instanceof ReadConflictError)) throw error;
-      const invalid = this.#invalid(participant);
-      assert(there.some((oid) => invalid.has(oid)));
+      this.#checkConflict(error, participant, there);
     }
   }
 
@@ -307,14 +345,19 @@ class Trial {
     }
   }
 
-  #commit(participant: Participant, changes: Change[]): void {
+  #commit(
+    participant: Participant,
+    changes: Change[],
+    alsoAccessed: number[] | null = null,
+  ): void {
     const { session, at, numbers } = participant;
-    const objects = new Map(this.#versions[at]!.objects);
+    const { objects } = this.#versions[at]!;
     const candidates = [...objects.keys(), ...numbers].sort((a, b) => a - b);
     if (candidates.length === 0) return;
     const choose = (n: number) => candidates[n % candidates.length]!;
     const commit = ++this.#commits;
     const records = new Map<Oid, Uint8Array>();
+    const stored = new Map<Oid, { record: Uint8Array; references: Oid[] }>();
     const changed = new Set(changes.map(({ pick }) => choose(pick)));
     for (const { pick, length, references } of changes) {
       const oid = choose(pick);
@@ -323,29 +366,58 @@ class Trial {
       const text = `${commit},${oid};`.repeat(1 + length / 5);
       const [, record] = textRecord(oid, text, to);
       records.set(oid, record);
-      objects.set(oid, { record, references: to });
+      stored.set(oid, { record, references: to });
     }
-    const result = session.commit(records);
     const invalid = this.#invalid(participant);
+    let options = {};
+    let inTheWay = invalid;
+    if (alsoAccessed !== null && !this.#subject.remote) {
+      const accessed = changed.union(new Set(alsoAccessed.map(choose)));
+      options = { accessed: (oid: Oid) => accessed.has(oid) };
+      inTheWay = invalid.intersection(accessed);
+    }
+    const newest = this.#newest;
+    if (records.size > 0 && inTheWay.size === 0) {
+      // What others changed may be that a pack has removed something.
+      const gone = [...stored.values()].flatMap(({ references }) => references)
+        .some((oid) => !newest.objects.has(oid) && !stored.has(oid));
+      if (gone) {
+        assertThrows(
+          () => session.commit(records, options),
+          StorageError,
+          "a pack has removed",
+        );
+        return;
+      }
+    }
+    const result = session.commit(records, options);
     if (records.size === 0) {
       assert("tid" in result);
-    } else if (invalid.size > 0) {
+    } else if (inTheWay.size > 0) {
       assert("invalid" in result, "it did not find the conflict");
       assertEquals(new Set(result.invalid), invalid);
     } else {
       assert("tid" in result, "there was no conflict");
       const { tid } = result;
-      assert(tid > this.#newest.tid);
-      this.#versions.push({ tid, objects, changed, by: "commit" });
+      assertEquals(new Set(result.changed), invalid);
+      assert(tid > newest.tid);
+      this.#versions.push({
+        tid,
+        objects: new Map([...newest.objects, ...stored]),
+        changed,
+        by: "commit",
+      });
       participant.at = this.#versions.length - 1;
+      participant.packs = this.#packs;
       participant.numbers = numbers.filter((oid) => !changed.has(oid));
     }
   }
 
   #sync(participant: Participant): void {
     const changed = participant.session.sync();
-    assertEquals(new Set(changed), this.#invalid(participant));
+    assertEquals(new Set<unknown>(changed), this.#invalid(participant));
     participant.at = this.#versions.length - 1;
+    participant.packs = this.#packs;
   }
 
   #close(who: number): void {
@@ -368,7 +440,10 @@ class Trial {
     assertEquals(session.tid, tid);
     const most = Math.max(0, ...this.#given) + 2;
     for (let oid = 0; oid < most; oid++) {
-      this.#load({ session, at, numbers: [] }, oid);
+      this.#load(
+        { session, at, numbers: [], letsGo: false, packs: this.#packs },
+        oid,
+      );
     }
     for (const [oid, { record }] of objects) {
       assertThrows(() => session.commit([[oid, record]]), ReadonlyError);
@@ -377,11 +452,11 @@ class Trial {
 
   #packAll(): void {
     if (this.#packing !== undefined) {
-      assertThrows(() => [...this.#storage.pack()], StorageError);
+      assertThrows(() => this.#storage.pack(), StorageError);
       return;
     }
     this.#packedFrom = this.#versions.length - 1;
-    for (const _ of this.#storage.pack());
+    this.#storage.pack();
     this.#notePacked(true);
   }
 
@@ -389,7 +464,7 @@ class Trial {
     // A server does the steps, and nobody can step in.
     if (this.#subject.remote) return;
     if (this.#packing === undefined) {
-      this.#packing = this.#storage.pack()[Symbol.iterator]();
+      this.#packing = this.#storage.packInSteps()[Symbol.iterator]();
       this.#packedFrom = this.#versions.length - 1;
     }
     for (let i = 0; i < steps; i++) {
@@ -431,6 +506,7 @@ class Trial {
         assert(kept.has(oid), `#${oid} is garbage, and still there`);
       }
     }
+    this.#packs++;
     if (left.size === objects.size) {
       if (done) this.#oldest = this.#versions.length - 1;
       return;
@@ -455,14 +531,13 @@ class Trial {
   }
 
   #lookAtEverything(): void {
-    const session = this.#storage.session();
-    const fresh = { session, at: this.#versions.length - 1, numbers: [] };
+    const fresh = this.#open(false);
     for (const participant of [...this.#participants, fresh]) {
       if (participant === undefined) continue;
       const most = Math.max(0, ...this.#given) + 2;
       for (let oid = 0; oid < most; oid++) this.#load(participant, oid);
     }
-    session.close();
+    fresh.session.close();
   }
 }
 
@@ -566,11 +641,14 @@ model(
     const file = `${directory}/test.dhara`;
     let server = await ServerWorker.start({ file });
     let client = new ClientStorage({ port: server.port });
-    const waiting = () => ({
+    const waiting = (): Storage => ({
       session: () => client.session(),
-      *pack() {
+      pack() {
+        return packToEnd(this.packInSteps());
+      },
+      *packInSteps() {
         const packs = server.packs();
-        for (const progress of client.pack()) {
+        for (const progress of client.packInSteps()) {
           server.waitForPack(packs);
           yield progress;
         }

@@ -203,7 +203,7 @@ function runSteps(path: string, steps: Step[]): void {
           look(reader, seen, step.oid);
           break;
         case "pack":
-          for (const _ of storage.pack());
+          storage.pack();
           newest = reachable(newest);
           break;
         case "crash":

@@ -16,6 +16,7 @@ import {
   recordReferences,
 } from "../lib/serialize/record.ts";
 import {
+  type Changed,
   isHistorical,
   type Session,
   type Storage,
@@ -35,6 +36,8 @@ export interface SuiteOptions {
   keepsRevisions?: boolean;
   /** Whether an object that a pack removed may be stored anew; true by default. */
   storesRemoved?: boolean;
+  /** Whether it is a server that packs, in its own steps, and reads its own clock; false by default. */
+  remote?: boolean;
   /** Whether it reads moments of the past, though it tells no history; false by default. */
   readsPast?: boolean;
 }
@@ -63,12 +66,9 @@ export function store(
   return result.tid;
 }
 
-function sorted(oids: readonly Oid[]): Oid[] {
+function sorted(oids: readonly Oid[] | "everything"): Changed {
+  if (oids === "everything") return oids;
   return [...oids].sort((a, b) => a - b);
-}
-
-function packAll(storage: Storage): void {
-  for (const _ of storage.pack());
 }
 
 /** Registers the tests for one kind of storage. */
@@ -78,6 +78,7 @@ export function storageSuite(
   {
     keepsRevisions = true,
     storesRemoved = true,
+    remote = false,
     readsPast = false,
   }: SuiteOptions = {},
 ): void {
@@ -274,7 +275,11 @@ export function storageSuite(
       [good, [2, new Uint8Array([...textRecord(2, "long")[1], 0])]],
     ];
     for (const records of bad) {
-      const error = assertThrows(() => session.commit(records), DharaError);
+      const error = assertThrows(
+        () => session.commit(records),
+        StorageError,
+        "Cannot commit object #",
+      );
       assert(!(error instanceof StorageClosedError), String(error));
       using other = storage.session();
       assertThrows(() => other.load(1), ObjectNotFoundError);
@@ -283,6 +288,33 @@ export function storageSuite(
     assertEquals(textOf(session, 0), "good");
     store(session, good);
     assertEquals(textOf(session, 1), "one");
+  });
+
+  test("what is no number of an object, or of numbers, is refused", (storage) => {
+    using session = storage.session();
+    store(session, textRecord(0, "root"));
+    for (const oid of [-1, 0.5, NaN, Infinity, 2 ** 53]) {
+      const error = assertThrows(
+        () => session.load(oid),
+        ObjectNotFoundError,
+        `Cannot load object #${oid}: there is no such object`,
+      );
+      assertEquals(error.oid, oid);
+      assertThrows(() => session.loadMany([0, oid, 0]), ObjectNotFoundError);
+      assertThrows(
+        () => session.commit([[oid, textRecord(0, "root")[1]]]),
+        StorageError,
+        `Cannot commit object #${oid}: `,
+      );
+    }
+    for (const count of [-1, 0.5, NaN, Infinity, 1e9]) {
+      assertThrows(
+        () => session.allocate(count),
+        StorageError,
+        `Cannot allocate ${count} numbers: ask for 0 to `,
+      );
+    }
+    assertEquals(textOf(session, 0), "root");
   });
 
   test("a commit whose records fail on the way stores nothing", (storage) => {
@@ -392,15 +424,37 @@ export function storageSuite(
     );
     session.close();
     assertThrows(() => storage.session(), StorageClosedError);
-    assertThrows(() => packAll(storage), StorageClosedError);
+    assertThrows(() => storage.pack(), StorageClosedError);
+  });
+
+  test("pack() packs at once, packInSteps() in steps", (storage) => {
+    using session = storage.session();
+    store(session, textRecord(0, "root"), textRecord(1, "garbage"));
+    for (const options of [{ keep: "7 weeks" }, { keep: NaN }]) {
+      assertThrows(() => storage.pack(options), StorageError, "Cannot");
+      assertThrows(() => storage.packInSteps(options), StorageError, "Cannot");
+    }
+    const steps = storage.packInSteps();
+    using before = storage.session();
+    assertEquals(textOf(before, 1), "garbage");
+    const { records } = storage.pack();
+    if (!remote) assertEquals(records, 1);
+    using after = storage.session();
+    assertThrows(() => after.load(1), ObjectNotFoundError);
+    session.sync();
+    store(session, textRecord(2, "more garbage"));
+    for (const _ of steps);
+    session.sync();
+    assertEquals(textOf(session, 0), "root");
+    assertThrows(() => session.load(2), ObjectNotFoundError);
   });
 
   test("pack() of an empty storage changes nothing", (storage) => {
-    packAll(storage);
+    storage.pack();
     using session = storage.session();
     assertEquals(session.allocate(1), [0]);
     store(session, textRecord(0, "root"));
-    packAll(storage);
+    storage.pack();
     session.sync();
     assertEquals(textOf(session, 0), "root");
   });
@@ -417,7 +471,7 @@ export function storageSuite(
       textRecord(5, "five", [4]),
     );
     store(session, textRecord(2, "two, again", [1]));
-    packAll(storage);
+    storage.pack();
     using other = storage.session();
     for (const oid of [4, 5, 77]) {
       assertThrows(() => other.load(oid), ObjectNotFoundError);
@@ -428,7 +482,7 @@ export function storageSuite(
     );
     assertEquals(recordReferences(other.load(0)), [1, 3, 77]);
     store(other, textRecord(0, "root again", [1]));
-    packAll(storage);
+    storage.pack();
     other.sync();
     assertThrows(() => other.load(3), ObjectNotFoundError);
     assertEquals(textOf(other, 0), "root again");
@@ -439,7 +493,7 @@ export function storageSuite(
     using session = storage.session();
     const oids = session.allocate(10);
     store(session, textRecord(0, "root"), textRecord(oids[9]!, "garbage"));
-    packAll(storage);
+    storage.pack();
     session.sync();
     const more = session.allocate(10);
     assertEquals(new Set([...oids, ...more]).size, 20);
@@ -456,7 +510,7 @@ export function storageSuite(
     );
     const expected = new Map<Oid, string>();
     let links: Oid[] = oids.slice(1);
-    for (const _ of storage.pack()) {
+    for (const _ of storage.packInSteps()) {
       session.sync();
       const [fresh, beyond] = session.allocate(2) as [Oid, Oid];
       const changed = links[expected.size % links.length]!;
@@ -491,6 +545,7 @@ export function storageSuite(
   });
 
   test("garbage that is linked again while pack() runs stays", (storage) => {
+    if (remote) return;
     using session = storage.session();
     const oids = session.allocate(2000).slice(3);
     store(
@@ -501,17 +556,12 @@ export function storageSuite(
       ...oids.map((oid) => textRecord(oid, "x".repeat(500))),
     );
     let step = 0;
-    for (const _ of storage.pack()) {
+    for (const _ of storage.packInSteps()) {
       if (step++ > 0) continue;
       session.sync();
-      try {
-        store(session, textRecord(0, "root", [...oids, 1]));
-      } catch (error) {
-        // It was all one step.
-        if (!(error instanceof DharaError)) throw error;
-        return;
-      }
+      store(session, textRecord(0, "root", [...oids, 1]));
     }
+    assert(step > 1, "it was all one step");
     session.sync();
     assertEquals(textOf(session, 1), "garbage");
     assertEquals(textOf(session, 2), "more garbage");
@@ -525,10 +575,10 @@ export function storageSuite(
       textRecord(0, "root", oids),
       ...oids.slice(1).map((oid) => textRecord(oid, "y".repeat(300))),
     );
-    for (const _ of storage.pack()) break;
+    for (const _ of storage.packInSteps()) break;
     session.sync();
     store(session, textRecord(0, "root", []));
-    packAll(storage);
+    storage.pack();
     session.sync();
     assertEquals(textOf(session, 0), "root");
     assertThrows(() => session.load(oids[5]!), ObjectNotFoundError);
@@ -539,13 +589,13 @@ export function storageSuite(
     store(a, textRecord(0, "root", [1]), textRecord(1, "one"));
     using b = storage.session();
     store(a, textRecord(0, "root, alone"));
-    packAll(storage);
+    storage.pack();
     if (keepsRevisions) {
       assertEquals(textOf(a, 1), "one");
       assertEquals(textOf(b, 0), "root");
       assertEquals(textOf(b, 1), "one");
     }
-    assertEquals(sorted(b.sync()).includes(0), true);
+    assertEquals(new Set<unknown>(b.sync()).has(0), true);
     assertEquals(textOf(b, 0), "root, alone");
     assertThrows(() => b.load(1), ObjectNotFoundError);
   });
@@ -563,12 +613,12 @@ export function storageSuite(
     assertEquals(textOf(b, 1), "garbage");
     store(a, textRecord(0, "root", [2]));
     b.sync();
-    packAll(storage);
+    storage.pack();
     // To a session that may have read it, the object was changed.
     const result = b.commit([textRecord(2, "good", [1])]);
     assert("invalid" in result);
     assertEquals(result.invalid.includes(1), true);
-    assertEquals(b.sync().includes(1), true);
+    assertEquals(new Set<unknown>(b.sync()).has(1), true);
     // A program may still have it in its hands, without looking into it.
     assertThrows(() => b.commit([textRecord(2, "good", [1])]), DharaError);
     using c = storage.session();
@@ -579,6 +629,204 @@ export function storageSuite(
     a.sync();
     assertEquals(textOf(a, 1), "no garbage");
     store(b, textRecord(0, "root", [1, 2]));
+  });
+
+  test("what several packs removed cannot be linked, by whoever may know it", (storage) => {
+    using a = storage.session();
+    using b = storage.session();
+    store(
+      a,
+      textRecord(0, "root", [1, 2, 3]),
+      ...[1, 2, 3].map((oid) => textRecord(oid, "object")),
+    );
+    b.sync();
+    assertEquals(textOf(b, 1), "object");
+    store(a, textRecord(0, "root", [2, 3]));
+    storage.pack();
+    using c = storage.session();
+    assertEquals([1, 2].map((oid) => c.has(oid)), [false, true]);
+    a.sync();
+    store(a, textRecord(0, "root", [3]));
+    storage.pack();
+    // Each is told of all that was removed since it looked, once.
+    const told = new Set<unknown>(b.sync());
+    assertEquals([0, 1, 2, 3].map((oid) => told.has(oid)), [
+      ...[true, true, true, false],
+    ]);
+    assertEquals(b.sync(), []);
+    assertEquals(new Set<unknown>(c.sync()).has(2), true);
+    // Their programs may hold the objects for as long as they live.
+    for (const [session, oid] of [[b, 1], [b, 2], [c, 2]] as const) {
+      assertThrows(() => session.load(oid), ObjectNotFoundError);
+      if (remote) continue;
+      assertThrows(
+        () => session.commit([textRecord(3, "object", [oid])]),
+        StorageError,
+        `#${oid}, which nothing referred to and a pack has removed`,
+      );
+    }
+    // Nothing stands in the way of what is there, or stored with it.
+    store(b, textRecord(3, "object", [0, 3]));
+    if (!storesRemoved) return;
+    store(b, textRecord(3, "object", [2]), textRecord(2, "again"));
+    b.sync();
+    store(b, textRecord(0, "root", [2, 3]));
+  });
+
+  test("has() tells what is in the snapshot", (storage) => {
+    const a = storage.session();
+    using b = storage.session();
+    assertEquals([0, 1].map((oid) => a.has(oid)), [false, false]);
+    store(a, textRecord(0, "root", [1]), textRecord(1, "one"));
+    assertEquals(
+      [0, 1, 2, -1, 0.5, NaN, 2 ** 53].map((oid) => a.has(oid)),
+      [true, true, false, false, false, false, false],
+    );
+    if (keepsRevisions) assertEquals(b.has(1), false);
+    b.sync();
+    assertEquals(b.has(1), true);
+    store(a, textRecord(0, "root, alone"));
+    storage.pack();
+    if (keepsRevisions) assertEquals([a, b].map((s) => s.has(1)), [true, true]);
+    a.sync();
+    assertEquals([0, 1].map((oid) => a.has(oid)), [true, false]);
+    a.close();
+    assertThrows(() => a.has(0), StorageClosedError);
+  });
+
+  test("a commit is told what others changed, if it accessed none of that", (storage) => {
+    using a = storage.session();
+    using b = storage.session();
+    const accesses = (...oids: Oid[]) => ({
+      accessed: (oid: Oid) => oids.includes(oid),
+    });
+    store(a, ...[0, 1, 2, 3].map((oid) => textRecord(oid, "first")));
+    b.sync();
+    for (const oid of [0, 1, 2, 3]) assertEquals(textOf(b, oid), "first");
+    store(a, textRecord(1, "second"));
+    store(a, textRecord(1, "third"), textRecord(3, "second"));
+    const before = b.tid;
+    // It has read what was changed.
+    const refused = b.commit([textRecord(2, "no")], accesses(1, 2));
+    assert("invalid" in refused, "nothing stood in the way");
+    assertEquals(sorted(refused.invalid), [1, 3]);
+    assertEquals(b.tid, before);
+    assertEquals(textOf(b, 2), "first");
+    if (keepsRevisions) assertEquals(textOf(b, 1), "first");
+    // It has not.
+    const stored = b.commit([textRecord(2, "mine")], accesses(0, 2));
+    assert("tid" in stored, "something stood in the way");
+    assertEquals(sorted(stored.changed), [1, 3]);
+    assertEquals(b.tid, stored.tid);
+    // It is told once, and reads what is there now.
+    assertEquals(b.sync(), []);
+    assertEquals([0, 1, 2, 3].map((oid) => textOf(b, oid)), [
+      ...["first", "third", "mine", "second"],
+    ]);
+    // Without a word of what was accessed, everything was.
+    a.sync();
+    store(a, textRecord(0, "second"));
+    const last = b.commit([textRecord(2, "no")]);
+    assert("invalid" in last, "nothing stood in the way");
+    assertEquals(last.invalid, [0]);
+    a.sync();
+    assertEquals(textOf(a, 2), "mine");
+  });
+
+  test("a session that lets go reads nothing wrong after a pack", (storage) => {
+    using a = storage.session();
+    const idle = storage.session({ letsGo: true });
+    store(
+      a,
+      textRecord(0, "root", [1, 2, 3]),
+      ...[1, 2, 3].map((oid) => textRecord(oid, "first")),
+    );
+    idle.sync();
+    assertEquals([0, 1, 2, 3].map((oid) => textOf(idle, oid)), [
+      ...["root", "first", "first", "first"],
+    ]);
+    const { tid } = idle;
+    const current = storage.session({ letsGo: true });
+    // What it has looked at before it is gone, and what it has not.
+    store(a, textRecord(1, "second"), textRecord(0, "root", [1, 2]));
+    storage.pack();
+    a.sync();
+    function check(oid: Oid, text: string): void {
+      try {
+        assertEquals([idle.has(oid), textOf(idle, oid)], [true, text]);
+      } catch (error) {
+        if (!(error instanceof ReadConflictError)) throw error;
+        assert(error.oids.includes(oid));
+      }
+    }
+    for (let i = 0; i < 3; i++) {
+      assertEquals(idle.tid, tid);
+      assertEquals([idle.has(2), textOf(idle, 2)], [true, "first"]);
+      check(0, "root");
+      check(1, "first");
+      check(3, "first");
+      const error = assertThrows(() => idle.load(4), DharaError);
+      assert(
+        error instanceof ObjectNotFoundError ||
+          error instanceof ReadConflictError,
+      );
+      store(a, textRecord(1, `third ${i}`), textRecord(4 + i, "new"));
+      if (i === 1) storage.pack();
+      a.sync();
+    }
+    const result = idle.commit([textRecord(1, "no")]);
+    assert("invalid" in result, "it did not find the conflict");
+    for (const oid of [0, 1, 3, 4]) assert(result.invalid.includes(oid));
+    const told = new Set<unknown>(idle.sync());
+    for (const oid of [0, 1, 3, 4]) assert(told.has(oid), `#${oid}`);
+    assertEquals(told.has(2), false);
+    assertEquals([1, 2].map((oid) => textOf(idle, oid)), ["third 2", "first"]);
+    assertThrows(() => idle.load(3), ObjectNotFoundError);
+    store(idle, textRecord(2, "mine"));
+    idle.close();
+    current.close();
+    storage.pack();
+    a.sync();
+    assertEquals(textOf(a, 2), "mine");
+  });
+
+  test("a clock that is wrong loses nothing", (storage) => {
+    if (remote) return;
+    using session = storage.session();
+    const { now } = Date;
+    try {
+      const first = store(session, textRecord(0, "first"));
+      // Set back, transactions go on from the last one.
+      Date.now = () => 0;
+      const second = store(session, textRecord(0, "second"));
+      assert(second > first);
+      // Ahead, up to where tids end.
+      Date.now = () => Date.UTC(2250, 0);
+      const third = store(session, textRecord(0, "third"));
+      assert(third > second && Number.isSafeInteger(third));
+      for (const wrong of [Date.UTC(2256, 0), 1e13, 1e300, NaN, Infinity]) {
+        Date.now = () => wrong;
+        for (let i = 0; i < 2; i++) {
+          assertThrows(
+            () => session.commit([textRecord(0, "no")]),
+            StorageError,
+            "set the clock right",
+          );
+        }
+        assertEquals([session.tid, textOf(session, 0)], [third, "third"]);
+        assertEquals(session.sync(), []);
+      }
+      // What is wrong with the time must not drop the history.
+      assertThrows(() => storage.pack({ keep: "7d" }), StorageError);
+      Date.now = now;
+      const fourth = store(session, textRecord(0, "fourth"));
+      assertEquals(fourth, third + 1);
+      storage.pack();
+      using other = storage.session();
+      assertEquals([other.tid, textOf(other, 0)], [fourth, "fourth"]);
+    } finally {
+      Date.now = now;
+    }
   });
 
   test(
@@ -692,14 +940,14 @@ export function storageSuite(
       }
       if (readsPast) return; // It has a test of its own.
       if (!isHistorical(storage)) {
-        assertThrows(() => [...storage.pack({ keep: tids[1]! })], StorageError);
-        assertThrows(() => [...storage.pack({ keep: "1d" })], StorageError);
-        packAll(storage);
+        assertThrows(() => storage.pack({ keep: tids[1]! }), StorageError);
+        assertThrows(() => storage.pack({ keep: "1d" }), StorageError);
+        storage.pack();
         return;
       }
       for (const keep of ["7", "-1d", "1y", "", "d", new Date(NaN), -1]) {
         assertThrows(
-          () => [...storage.pack({ keep })],
+          () => storage.pack({ keep }),
           StorageError,
           "Cannot ",
         );
@@ -729,18 +977,18 @@ export function storageSuite(
           }
         }
       }
-      for (const _ of storage.pack({ keep: "1h" }));
+      storage.pack({ keep: "1h" });
       using early = storage.session({ at: tids[0]! });
       assertEquals(textOf(early, 1), "1");
-      for (const _ of storage.pack({ keep: tids[1]! }));
+      storage.pack({ keep: tids[1]! });
       check(storage, 1);
       const again = trial.reopen === undefined ? storage : await trial.reopen();
       check(again, 1);
-      for (const _ of again.pack({ keep: tids[3]! }));
+      again.pack({ keep: tids[3]! });
       check(again, 3);
       using late = again.session();
       assertThrows(() => late.load(1), ObjectNotFoundError);
-      packAll(again);
+      again.pack();
       check(again, 4);
     },
   );
@@ -762,7 +1010,7 @@ export function storageSuite(
     assertEquals(new Set([...oids, ...more]).size, 100);
     store(other, textRecord(0, "root", [7, more[49]!]));
     store(other, textRecord(more[49]!, "the last"));
-    packAll(again);
+    again.pack();
     again = await trial.reopen();
     other = again.session();
     assertEquals(textOf(other, 7), "second");
@@ -779,7 +1027,7 @@ export function storageSuite(
       if (trial.reopen === undefined) return;
       const session = storage.session();
       store(session, textRecord(0, "root", [1]), textRecord(1, "one"));
-      packAll(storage);
+      storage.pack();
       session.sync();
       store(session, textRecord(1, "one, later"));
       const again = await trial.reopen();

@@ -48,7 +48,7 @@ function makeJournal(path: string): void {
       textRecord(4, "garbage"),
       textRecord(1100, "on another page", [0]),
     );
-    for (const _ of storage.pack());
+    storage.pack();
     session.sync();
     store(session, textRecord(1, "one, changed"));
     // Numbers that are given out and not used make closing write an index.
@@ -96,6 +96,7 @@ function verifyBytes(bytes: Uint8Array): VerifyReport {
   const file: OpenFile = {
     identity: "",
     size: () => bytes.length,
+    look: never,
     read(into, offset) {
       const from = bytes.subarray(offset, offset + into.length);
       into.set(from);
@@ -105,6 +106,7 @@ function verifyBytes(bytes: Uint8Array): VerifyReport {
     truncate: never,
     sync: never,
     lock: never,
+    unlock: never,
     close: never,
   };
   const steps = new JournalVerifier(file, "bytes").run();

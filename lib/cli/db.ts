@@ -4,7 +4,7 @@
  * @module
  */
 import { existsSync } from "node:fs";
-import { basename, dirname, join } from "node:path";
+import { join } from "node:path";
 import { StorageServer } from "../../server.ts";
 import { ServerUnavailableError, StorageError } from "../errors.ts";
 import { Connection } from "../persistent/connection.ts";
@@ -16,6 +16,7 @@ import {
   toAddress,
 } from "../protocol/address.ts";
 import { ClientStorage } from "../storage/client_storage.ts";
+import { FileStorage } from "../storage/file_storage.ts";
 import { openStorage } from "../storage/open_storage.ts";
 import type { Storage } from "../storage/storage.ts";
 import type { Command, Group } from "./command.ts";
@@ -23,9 +24,10 @@ import { backupCommand } from "./db_backup.ts";
 import { restoreCommand } from "./db_restore.ts";
 import { convertCommand } from "./db_convert.ts";
 import { exportCommand, importCommand } from "./db_export.ts";
-import { verifyCommand } from "./db_verify.ts";
+import { describeRepairs, verifyCommand } from "./db_verify.ts";
 import { type Option, UsageError, type Values } from "./options.ts";
 import { readonlyView } from "./readonly.ts";
+import { LIMIT_OPTIONS, limitsFrom } from "./server_limits.ts";
 import { openShell, runCode, runShell } from "./shell.ts";
 
 /** What the commands must be told, since nothing in here imports it. */
@@ -122,6 +124,11 @@ function start({ version }: Program): Command {
         name: "insecure",
         help: "Let other machines connect, read and write",
       },
+      {
+        name: "no-quit",
+        help: "Do not let a client stop the server",
+      },
+      ...LIMIT_OPTIONS,
     ],
     run: (values) => serve(values, version),
   };
@@ -145,21 +152,25 @@ async function serve(values: Values, version: string): Promise<number> {
       "Cannot serve nothing but reading: say which file with --file PATH",
     );
   }
+  for (const note of withoutEffect(values)) console.error(note);
   const stop = Promise.withResolvers<void>();
   const unlisten = onStopSignal(stop.resolve);
   const directory = file === undefined
     ? Deno.makeTempDirSync({ prefix: "dhara-" })
     : undefined;
-  const tails = values.has("repair") ? savedTails(file!) : [];
   try {
     using storage = await openStorage(file ?? join(directory!, "temporary"), {
       readonly: values.has("readonly"),
       repair: values.has("repair"),
     });
-    if (values.has("repair")) reportRepair(file!, tails);
+    if (values.has("repair") && storage instanceof FileStorage) {
+      for (const line of describeRepairs(storage)) console.log(line);
+    }
     await using server = new StorageServer({
       storage,
       ...place,
+      ...limitsFrom(values),
+      allowQuit: !values.has("no-quit"),
       gcbytes: values.number("gcbytes") ?? GCBYTES,
       insecure: values.has("insecure"),
       log: (level, message) => level === "error" && console.error(message),
@@ -181,21 +192,28 @@ async function serve(values: Values, version: string): Promise<number> {
   }
 }
 
-/** The files that hold what earlier repairs have cut off. */
-function savedTails(file: string): string[] {
-  const begin = basename(file) + ".tail-";
-  if (!existsSync(dirname(file))) return [];
-  return [...Deno.readDirSync(dirname(file))]
-    .filter(({ name }) => name.startsWith(begin))
-    .map(({ name }) => join(dirname(file), name));
-}
-
-function reportRepair(file: string, tailsBefore: readonly string[]): void {
-  const tails = savedTails(file).filter((tail) => !tailsBefore.includes(tail));
-  const cut = tails.map((tail) =>
-    `${Deno.statSync(tail).size} bytes were cut off and saved as ${tail}`
-  );
-  console.log(`Repaired ${file}: ${cut.join(", ") || "nothing had to be cut"}`);
+/** What was given and changes nothing. */
+function withoutEffect(values: Values): string[] {
+  const notes: string[] = [];
+  if (values.has("cache-size")) {
+    notes.push(
+      "--cache-size is without effect: a server keeps no objects in memory",
+    );
+  }
+  if (values.has("readonly") && values.number("gcbytes")) {
+    notes.push(
+      "--gcbytes is without effect with --readonly: nothing is committed or packed",
+    );
+  }
+  const address = toAddress(placeOf(values));
+  if (values.has("insecure") && isLocal(address)) {
+    notes.push(
+      `--insecure is without effect: no other machine can reach ${
+        formatAddress(address)
+      }`,
+    );
+  }
+  return notes;
 }
 
 /** Calls back when the process is asked to end; returns how to undo that. */
@@ -222,6 +240,7 @@ function client(program: Program): Command {
         name: "eval",
         short: "e",
         value: "CODE",
+        dash: true,
         help: "Run the code, print its last value and end",
       },
     ],
@@ -278,7 +297,7 @@ const pack: Command = {
     const before = file === undefined ? 0 : Deno.statSync(file).size;
     using storage = await openPlace(values);
     const options = { prepack, ...(keep === undefined ? {} : { keep }) };
-    for (const _ of storage.pack(options));
+    storage.pack(options);
     if (file === undefined) {
       console.log(`Packing has begun on ${nameOf(values)}`);
     } else {

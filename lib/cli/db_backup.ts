@@ -74,7 +74,12 @@ function check(values: Values, directory: string): number {
     );
   }
   const { entries, problems } = checkBackups(directory);
-  for (const entry of entries) console.log(describe(entry));
+  const several = new Set(entries.map(({ database }) => database)).size > 1;
+  for (const entry of entries) {
+    const { name, database } = entry;
+    const of = name === undefined ? database : `${name} (${database})`;
+    console.log(`${describe(entry)}${several ? `, of ${of}` : ""}`);
+  }
   for (const problem of problems) console.log(`Damage: ${problem}`);
   console.log(
     problems.length === 0

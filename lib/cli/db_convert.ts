@@ -16,7 +16,8 @@ import type { Storage } from "../storage/storage.ts";
 import type { Command } from "./command.ts";
 import { type Option, UsageError, type Values } from "./options.ts";
 import { count, ProgressLine } from "./progress.ts";
-import { makeWhole } from "./whole_file.ts";
+import { disk } from "../storage/_file.ts";
+import { makeWhole } from "../storage/whole_file.ts";
 
 /** The format of a file that a command makes. */
 export const TO_FORMAT: Option = {
@@ -36,11 +37,11 @@ export const convertCommand: Command = {
   async run(values) {
     const from = needed(values, "from", "dhara db convert FROM TO");
     const to = needed(values, "to", "dhara db convert FROM TO");
+    const format = formatOf(values, to);
     using line = new ProgressLine();
     using source = await openSource(from);
     const { objects } = await fill(
-      to,
-      values,
+      { to, format, like: fileOf(from) },
       (target) =>
         convert(source, target, {
           progress: ({ objects }) =>
@@ -64,16 +65,25 @@ export async function openSource(place: string): Promise<Storage> {
   return openServer(place) ?? await openStorage(place, { readonly: true });
 }
 
+/** Where a database is copied to. */
+export interface Target {
+  /** A file, or a server. */
+  readonly to: string;
+  /** The format of a file. */
+  readonly format: Format;
+  /** The file that it is made of, if it is one: the same users may use the new one. */
+  readonly like: string | undefined;
+}
+
 /** Lets `work` fill a new database in a file, which is there when it is complete, or an empty one on a server. */
 export async function fill(
-  place: string,
-  values: Values,
+  { to, format, like }: Target,
   work: (storage: Storage) => CopyProgress | Promise<CopyProgress>,
 ): Promise<CopyProgress> {
-  const format = formatOption(values) ?? formatFor(place);
-  using server = openServer(place);
+  using server = openServer(to);
   if (server) return await work(server);
-  return await makeWhole(place, async (part) => {
+  const options = { files: disk, what: "write", like };
+  return await makeWhole(to, options, async (part) => {
     // It is synced when it is complete.
     using storage = format === "sqlite"
       ? await SqliteStorage.open(part, { sync: false })
@@ -82,11 +92,15 @@ export async function fill(
   });
 }
 
-function formatOption(values: Values): Format | undefined {
-  const format = values.text("to-format");
-  if (format === undefined || format === "journal" || format === "sqlite") {
-    return format;
-  }
+/** Returns a place if it is a file, `undefined` if it is a server. */
+export function fileOf(place: string): string | undefined {
+  return /^(tcp|unix):/.test(place) ? undefined : place;
+}
+
+/** Returns the format of a file that a command makes. */
+export function formatOf(values: Values, path: string): Format {
+  const format = values.text("to-format") ?? formatFor(path);
+  if (format === "journal" || format === "sqlite") return format;
   throw new UsageError(
     `Cannot take --to-format ${format}: it must be journal or sqlite`,
   );

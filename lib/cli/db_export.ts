@@ -6,12 +6,19 @@
 import { StorageError } from "../errors.ts";
 import { exportLines, importLines } from "../storage/export_text.ts";
 import type { CopyProgress } from "../storage/convert.ts";
-import type { Storage } from "../storage/storage.ts";
 import type { Command } from "./command.ts";
-import { fill, needed, openSource, TO_FORMAT } from "./db_convert.ts";
+import {
+  fileOf,
+  fill,
+  formatOf,
+  needed,
+  openSource,
+  TO_FORMAT,
+} from "./db_convert.ts";
 import { UsageError } from "./options.ts";
 import { count, ProgressLine } from "./progress.ts";
-import { makeWhole } from "./whole_file.ts";
+import { makeWhole } from "../storage/whole_file.ts";
+import { disk, type Files, writeFully } from "../storage/_file.ts";
 
 const EXPORT_USAGE = "dhara db export FROM [--to FILE]";
 const IMPORT_USAGE = "dhara db import FROM --to FILE";
@@ -38,14 +45,17 @@ export const exportCommand: Command = {
       line.show(`Exporting ${from}: ${count(objects, "object")}`);
     using storage = await openSource(from);
     if (to === "-") {
-      writeAll(Deno.stdout, exportLines(storage, { progress }));
+      writeLines(exportLines(storage, { progress }), (bytes) => {
+        let rest = bytes;
+        while (rest.length > 0) {
+          rest = rest.subarray(Deno.stdout.writeSync(rest));
+        }
+      });
       return 0;
     }
-    const { objects } = await makeWhole(to, (part) => {
-      using file = Deno.openSync(part, { write: true, createNew: true });
-      return Promise.resolve(
-        writeAll(file, exportLines(storage, { progress })),
-      );
+    const options = { files: disk, what: "write", like: fileOf(from) };
+    const { objects } = await makeWhole(to, options, (part) => {
+      return writeText(disk, part, exportLines(storage, { progress }));
     });
     console.log(`Exported ${count(objects, "object")} from ${from} to ${to}`);
     return 0;
@@ -67,15 +77,24 @@ export const importCommand: Command = {
     const from = needed(values, "from", IMPORT_USAGE);
     const to = values.text("to");
     if (to === undefined) throw new UsageError(`Say --to: ${IMPORT_USAGE}`);
+    const format = formatOf(values, to);
+    using file = from === "-" ? undefined : openText(from);
+    const name = file === undefined ? "the standard input" : from;
+    const like = file === undefined ? undefined : from;
     using line = new ProgressLine();
-    const { objects } = await fill(to, values, async (storage: Storage) => {
-      const { readable } = from === "-" ? Deno.stdin : openText(from);
-      return await importLines(linesOf(readable), storage, {
-        name: from === "-" ? "the standard input" : from,
-        progress: ({ objects }) =>
-          line.show(`Importing ${from}: ${count(objects, "object")}`),
-      });
-    });
+    const { objects } = await fill(
+      { to, format, like },
+      async (storage) =>
+        await importLines(
+          linesOf((file ?? Deno.stdin).readable, name),
+          storage,
+          {
+            name,
+            progress: ({ objects }) =>
+              line.show(`Importing ${from}: ${count(objects, "object")}`),
+          },
+        ),
+    );
     console.log(`Imported ${count(objects, "object")} from ${from} to ${to}`);
     return 0;
   },
@@ -92,37 +111,60 @@ function openText(path: string): Deno.FsFile {
   }
 }
 
-function writeAll(
-  file: { writeSync(bytes: Uint8Array): number },
+/** Writes an export to a file that is there and empty. */
+export function writeText(
+  files: Files,
+  path: string,
   lines: Generator<string, CopyProgress>,
+): CopyProgress {
+  const file = files.open(path, { write: true });
+  let size = 0;
+  try {
+    return writeLines(lines, (bytes) => {
+      writeFully(file, bytes, size);
+      size += bytes.length;
+    });
+  } finally {
+    file.close();
+  }
+}
+
+/** Writes lines, many at once. */
+function writeLines(
+  lines: Generator<string, CopyProgress>,
+  write: (bytes: Uint8Array) => void,
 ): CopyProgress {
   const encoder = new TextEncoder();
   let waiting = "";
-  const flush = () => {
-    let bytes = encoder.encode(waiting);
-    while (bytes.length > 0) bytes = bytes.subarray(file.writeSync(bytes));
-    waiting = "";
-  };
   for (;;) {
     const { done, value } = lines.next();
-    if (done) {
-      flush();
-      return value;
-    }
-    waiting += value;
-    if (waiting.length >= PIECE) flush();
+    if (!done) waiting += value;
+    if (!done && waiting.length < PIECE) continue;
+    write(encoder.encode(waiting));
+    waiting = "";
+    if (done) return value;
   }
 }
 
 /** Cuts a stream into lines. */
 async function* linesOf(
   stream: ReadableStream<Uint8Array<ArrayBuffer>>,
+  name: string,
 ): AsyncGenerator<string> {
   const decoder = new TextDecoder("utf-8", { fatal: true });
+  const decode = (bytes?: Uint8Array<ArrayBuffer>) => {
+    try {
+      return decoder.decode(bytes, { stream: bytes !== undefined });
+    } catch (error) {
+      throw new StorageError(`Cannot import ${name}: it is not UTF-8 text`, {
+        cause: error,
+      });
+    }
+  };
   // A long line comes in many pieces, which are joined once.
   let pieces: string[] = [];
   for await (const bytes of stream) {
-    const parts = decoder.decode(bytes, { stream: true }).split("\n");
+    const parts = decode(bytes).split("\n");
     const rest = parts.pop()!;
     for (const part of parts) {
       pieces.push(part);
@@ -131,7 +173,7 @@ async function* linesOf(
     }
     pieces.push(rest);
   }
-  pieces.push(decoder.decode());
+  pieces.push(decode());
   const last = pieces.join("");
   if (last !== "") yield last;
 }

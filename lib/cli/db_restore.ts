@@ -24,6 +24,11 @@ export const restoreCommand: Command = {
       help: "The file that holds the database",
     },
     { name: "from", value: "DIR", help: "A directory with backups instead" },
+    {
+      name: "database",
+      value: "ID",
+      help: "Which database, if DIR has backups of several",
+    },
     { name: "at", value: "TIME", help: "The moment (the newest one)" },
     { name: "to", value: "PATH", help: "The new file" },
     { name: "list", help: "Show the transactions instead" },
@@ -36,10 +41,16 @@ export const restoreCommand: Command = {
         "Cannot restore: say what from, with either --file PATH or --from DIR",
       );
     }
+    const database = values.text("database");
+    if (file !== undefined && database !== undefined) {
+      throw new UsageError(
+        "Cannot use --database with --file: a file holds one database",
+      );
+    }
     if (values.has("list")) return list(values, file);
     const { at, to } = target(values);
     const restored = file === undefined
-      ? await restoreBackup(directory!, { at, to })
+      ? await restoreBackup(directory!, { at, to, database })
       : await restore(file, { at, to });
     console.log(
       `Restored ${file ?? directory} as of ${

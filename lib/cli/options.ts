@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { parseArgs } from "@std/cli/parse-args";
+import { parseArgs } from "node:util";
 
 /** Something about the arguments is wrong; the message says what, and what to do. */
 export class UsageError extends Error {}
@@ -16,6 +16,8 @@ export interface Option {
   readonly short?: string;
   /** What stands for the value in the help, such as `PATH`; a switch has none. */
   readonly value?: string;
+  /** Whether a value of its own may begin with a dash, as code may. */
+  readonly dash?: true;
   /** For a whole number: the least and the greatest that make sense. */
   readonly range?: readonly [number, number];
   /** The line in the help. */
@@ -65,67 +67,77 @@ export function parseOptions(
   args: readonly string[],
   names: readonly string[] = [],
 ): Values {
-  const all = [...options, HELP_OPTION];
+  const all = new Map(
+    [...options, HELP_OPTION].map((option) => [option.name, option]),
+  );
   const fail = (message: string): never => {
     throw new UsageError(`${message}; see ${command} --help`);
   };
-  const parsed = parseArgs(joinCode(args).map(spell), {
-    string: ["_", ...all.filter((o) => o.value).map((o) => o.name)],
-    boolean: all.filter((o) => !o.value).map((o) => spell(o.name)),
-    alias: Object.fromEntries(
-      all.filter((o) => o.short).map((o) => [o.name, o.short as string]),
-    ),
-    unknown: (arg: string) => {
-      if (!arg.startsWith("-") || arg === "-") return true;
-      return fail(`Unknown option ${unspell(arg).replace(/=.*$/s, "")}`);
-    },
-  }) as Record<string, unknown> & { _: unknown[] };
-  if (parsed._.length > names.length) {
-    fail(`Unexpected argument ${parsed._[names.length]}`);
-  }
-
+  // It only splits the arguments: what they mean, and what is wrong, is said here.
+  const { tokens } = parseArgs({
+    args: [...args],
+    options: Object.fromEntries([...all.values()].map(describe)),
+    strict: false,
+    tokens: true,
+  });
   const values = new Map<string, string | number | true>();
-  for (const option of all) {
-    // An option that was given twice is a list in one parser, the last value in the other.
-    const value = [parsed[spell(option.name)]].flat().at(-1);
-    if (value === undefined || value === false) continue;
-    if (value === true) values.set(option.name, true);
-    else if (value === "") fail(`Option --${option.name} needs a value`);
-    else values.set(option.name, readValue(option, String(value)));
+  const others: string[] = [];
+  for (const token of tokens) {
+    if (token.kind === "positional") others.push(token.value);
+    if (token.kind !== "option") continue;
+    const option = all.get(token.name);
+    if (option === undefined) {
+      return fail(`Unknown option ${nameOf(token.rawName, args[token.index])}`);
+    }
+    // Given twice, the last one counts.
+    values.set(option.name, valueOf(option, token, fail));
   }
-  parsed._.forEach((value, i) => {
-    const name = names[i]!;
+  others.forEach((value, i) => {
+    const name = names[i];
+    if (name === undefined) return fail(`Unexpected argument ${value}`);
     if (values.has(name)) {
       fail(`Unexpected argument ${value}: there is --${name} already`);
     }
-    values.set(name, String(value));
+    values.set(name, value);
   });
   return new Values(values);
 }
 
-/** A parser may take `--no-compress` for the contrary of `--compress`, so it does not see the `no`. */
-function spell(arg: string): string {
-  return arg.replace(/^(--)?no-/, "$1without-");
+/** An option in the words of `parseArgs`. */
+function describe({ name, short, value }: Option) {
+  const type = value === undefined ? "boolean" as const : "string" as const;
+  return [name, short === undefined ? { type } : { type, short }] as const;
 }
 
-function unspell(arg: string): string {
-  return arg.replace(/^--without-/, "--no-");
+/** An unknown option as it was typed: a letter of several may be half of a character. */
+function nameOf(name: string, typed = name): string {
+  return name.startsWith("--") || typed.length > 2 && /[^ -~]/.test(typed)
+    ? typed.replace(/=.*$/s, "")
+    : name;
 }
 
-/** Code may begin with a dash, which would look like the next option: `-e CODE` becomes `--eval=CODE`. */
-function joinCode(args: readonly string[]): string[] {
-  const joined: string[] = [];
-  for (let i = 0; i < args.length; i++) {
-    const arg = args[i]!;
-    const next = args[i + 1];
-    if ((arg === "-e" || arg === "--eval") && next !== undefined) {
-      joined.push(`--eval=${next}`);
-      i++;
-    } else {
-      joined.push(arg);
-    }
+function valueOf(
+  option: Option,
+  { rawName, value, inlineValue }: {
+    rawName: string;
+    value: string | undefined;
+    inlineValue: boolean | undefined;
+  },
+  fail: (message: string) => never,
+): string | number | true {
+  if (option.value === undefined) {
+    return value === undefined
+      ? true
+      : fail(`Option --${option.name} takes no value`);
   }
-  return joined;
+  // `-p=1` is `-p 1`, as `--port=1` is `--port 1`.
+  const text = inlineValue && !rawName.startsWith("--")
+    ? value?.replace(/^=/, "")
+    : value;
+  // What looks like the next option is that, unless it was joined with `=`.
+  const isNext = !inlineValue && !option.dash && /^-\D/.test(text ?? "");
+  if (!text || isNext) return fail(`Option --${option.name} needs a value`);
+  return readValue(option, text);
 }
 
 function readValue(option: Option, value: string): string | number {

@@ -13,6 +13,9 @@ export function readonlyView(storage: Storage): Storage {
     pack() {
       throw refusal("pack");
     },
+    packInSteps() {
+      throw refusal("pack");
+    },
     close: () => storage.close(),
     [Symbol.dispose]: () => storage.close(),
   };

@@ -4,8 +4,9 @@
  * @module
  */
 import { ClassError } from "../errors.ts";
-import { type PersistentObject, wrap } from "../persistent/persistent.ts";
-import { SLOT, type Slot, slotOf } from "../persistent/slot.ts";
+import type { PersistentObject } from "../persistent/persistent.ts";
+import { SLOT, type Slot } from "../persistent/slot.ts";
+import { wrapCollection } from "./_stamp.ts";
 
 /** The symbol under which the bare object holds the entries. */
 export const ENTRIES: unique symbol = Symbol("dhara.entries");
@@ -19,34 +20,7 @@ type Target =
 
 /** Puts a proxy around an object with the methods of `Map`, so that its string keys are properties. */
 export function withProperties<T extends PersistentObject>(object: T): T {
-  const proxy = wrap(object, handler as unknown as ProxyHandler<T>);
-  new Stamp(proxy, slotOf(object)!);
-  return proxy;
-}
-
-/** Returns the slot of such an object: of the bare one, or of its proxy without asking a trap. */
-export function slotWithin(object: object): Slot {
-  return Stamp.slot(object);
-}
-
-class Returned {
-  constructor(object: object) {
-    return object;
-  }
-}
-
-/** Gives the proxy itself a private member: no trap stands before those. */
-class Stamp extends Returned {
-  #slot: Slot;
-
-  constructor(proxy: object, slot: Slot) {
-    super(proxy);
-    this.#slot = slot;
-  }
-
-  static slot(object: object): Slot {
-    return #slot in object ? object.#slot : (object as { [SLOT]: Slot })[SLOT];
-  }
+  return wrapCollection(object, handler as ProxyHandler<object>);
 }
 
 /** Methods that are found without looking further, since the trap must be fast. */

@@ -5,9 +5,14 @@
  */
 import { DecodeError } from "../errors.ts";
 import { registerClass } from "../persistent/classes.ts";
-import { PersistentObject } from "../persistent/persistent.ts";
+import {
+  announceWrap,
+  bareGhost,
+  PersistentObject,
+} from "../persistent/persistent.ts";
 import { iterate } from "./_iterate.ts";
-import { ENTRIES, slotWithin, withProperties } from "./_properties.ts";
+import { ENTRIES, withProperties } from "./_properties.ts";
+import { slotWithin } from "./_stamp.ts";
 
 /** The bare object behind the proxy; its entries are missing in a ghost. */
 interface Bare<K, V> extends PersistentObject {
@@ -87,6 +92,7 @@ export class PersistentDict<K = string, V = any> extends PersistentObject
   implements Map<K, V> {
   /** Makes a dict with the given entries. */
   constructor(entries?: Iterable<readonly [K, V]> | null) {
+    announceWrap();
     super();
     bare<K, V>(this)[ENTRIES] = new Map(entries);
     return withProperties(this);
@@ -104,7 +110,7 @@ export class PersistentDict<K = string, V = any> extends PersistentObject
   static override _p_create(
     this: { prototype: PersistentObject },
   ): PersistentObject {
-    const blank = PersistentObject._p_create.call(this);
+    const blank = bareGhost(this.prototype);
     bare(blank)[ENTRIES] = undefined;
     return withProperties(blank);
   }
@@ -192,11 +198,24 @@ export class PersistentDict<K = string, V = any> extends PersistentObject
     return this.entries();
   }
 
-  /** Returns an object of the entries whose keys are strings, for `JSON.stringify`. */
-  toJSON(): Record<string, V> {
-    return Object.fromEntries(
-      read(this).entries().filter(([key]) => typeof key === "string"),
-    );
+  /**
+   * Returns an object of the entries, for `JSON.stringify`: a key that is no
+   * string is the text of it, as the name of a property would be. Where that
+   * does not tell all keys apart, it returns an array of pairs instead, and so
+   * it does if a key is an object.
+   */
+  toJSON(): Record<string, V> | [K, V][] {
+    const entries = read(this);
+    const names = new Set<string>();
+    for (const key of entries.keys()) {
+      if (typeof key === "object" || typeof key === "function") {
+        if (key !== null) return [...entries];
+      }
+      names.add(String(key));
+    }
+    return names.size === entries.size
+      ? Object.fromEntries(entries) as Record<string, V>
+      : [...entries];
   }
 
   /** What `Object.prototype.toString` shows. */
@@ -207,7 +226,7 @@ export class PersistentDict<K = string, V = any> extends PersistentObject
   /** Returns what is stored. */
   override _p_getState(): Record<string, unknown> {
     // Noted nowhere: to look at it is not to read it.
-    return { entries: bare<K, V>(this)[ENTRIES] };
+    return { entries: bare<K, V>(slotWithin(this).target)[ENTRIES] };
   }
 
   /** Takes what was stored. */
@@ -216,13 +235,13 @@ export class PersistentDict<K = string, V = any> extends PersistentObject
     if (!(entries instanceof Map)) {
       throw new DecodeError("its state has no Map of entries");
     }
-    bare(this)[ENTRIES] = entries;
+    bare(slotWithin(this).target)[ENTRIES] = entries;
   }
 
   /** Drops the entries from memory. */
   override _p_clearState(): void {
     // Not cleared: an iterator may still have to tell where it was.
-    bare(this)[ENTRIES] = undefined;
+    bare(slotWithin(this).target)[ENTRIES] = undefined;
   }
 }
 

@@ -4,20 +4,43 @@
  * @module
  */
 import { registerClass } from "../persistent/classes.ts";
-import { PersistentObject } from "../persistent/persistent.ts";
+import {
+  announceWrap,
+  bareGhost,
+  PersistentObject,
+} from "../persistent/persistent.ts";
+import * as content from "./_content.ts";
+import { bare, CONTENT, stateOf, takeState } from "./_content.ts";
+import { INDEX_TRAPS, setLength } from "./_indexes.ts";
 import { Steps } from "./_iterate.ts";
-import { stateOf, takeState } from "./_state.ts";
-
-const ITEMS = Symbol("dhara.items");
+import { wrapCollection } from "./_stamp.ts";
 
 function read<T>(list: PersistentList<T>): T[] {
-  list._p_noteAccess();
-  return list[ITEMS];
+  return content.read(list);
 }
 
 function change<T>(list: PersistentList<T>): T[] {
-  list._p_noteChange();
-  return list[ITEMS];
+  return content.change(list);
+}
+
+/** More arguments than this may not fit on the stack twice. */
+const MANY = 10_000;
+
+/** What `count` means depends on how many arguments there are: without it, all go. */
+function countOf(given: IArguments, count: number | undefined): number {
+  return given.length === 1 ? Infinity : count ?? 0;
+}
+
+/** Does what `items.splice(start, count, ...added)` does, however many there are. */
+function splice<T>(items: T[], start: number, count: number, added: T[]): T[] {
+  if (added.length <= MANY) return items.splice(start, count, ...added);
+  const whole = Math.trunc(start) || 0;
+  const at = Math.max(whole < 0 ? items.length + whole : whole, 0);
+  const after = items.splice(at);
+  const removed = after.splice(0, count);
+  for (const item of added) items.push(item);
+  for (const item of after) items.push(item);
+  return removed;
 }
 
 // `concat` spreads lists as it spreads arrays.
@@ -63,13 +86,15 @@ function reducer<L, T, U>(
 }
 
 /**
- * A persistent object with the interface of `Array`, but for the brackets: an
- * item is read with `at(index)` and replaced with `set(index, value)`. Every
- * change is noted. Methods that make something new (`map`, `filter`, `slice`,
- * `concat`, `toSorted` and so on) give plain arrays. A list has no holes:
- * where an array would have one, it has `undefined`. A class that extends it
- * may have fields, which are stored too; its methods call `_p_noteAccess()` and
- * `_p_noteChange()` for them.
+ * A persistent object with the interface of `Array`, brackets included:
+ * `list[0]`, `list[0] = 1`, `0 in list`, `delete list[0]`, `list.length = 1`.
+ * Every change is noted. Methods that make something new (`map`, `filter`,
+ * `slice`, `concat`, `toSorted` and so on) give plain arrays. A list has no
+ * holes: where an array would have one, it has `undefined`. `at(index)` and
+ * `set(index, value)` take less time than the brackets. A list can be passed
+ * where a `readonly` array is asked for, but `Array.isArray` tells them apart.
+ * A class that extends it may have fields, which are stored too; its methods
+ * call `_p_noteAccess()` before they read them.
  *
  * @example
  * ```ts
@@ -81,25 +106,23 @@ function reducer<L, T, U>(
  * names.push("Ada");
  * names.sort();
  * connection.commit();
- * assertEquals(names.at(0), "Ada");
+ * assertEquals(names[0], "Ada");
  * assertEquals(names.map((name) => name.length), [3, 5]);
  * ```
  *
  * @typeParam T The type of the items.
  */
 export class PersistentList<T = unknown> extends PersistentObject
-  implements Iterable<T> {
-  /**
-   * The items.
-   *
-   * @ignore
-   */
-  declare [ITEMS]: T[];
+  implements ReadonlyArray<T> {
+  /** An item; assigning to the index after the last one adds one. */
+  [index: number]: T;
 
   /** Makes a list of the given items. */
   constructor(items?: Iterable<T> | null) {
+    announceWrap();
     super();
-    this[ITEMS] = [...items ?? []];
+    bare<T[]>(this)[CONTENT] = [...items ?? []];
+    return wrapCollection(this, INDEX_TRAPS);
   }
 
   /** Makes a list of the items of an iterable or array-like object, each put through `map`. */
@@ -145,38 +168,36 @@ export class PersistentList<T = unknown> extends PersistentObject
   static override _p_create(
     this: { prototype: PersistentObject },
   ): PersistentObject {
-    const blank = PersistentObject._p_create.call(this);
-    (blank as PersistentList)[ITEMS] = [];
-    return blank;
+    return wrapCollection(bareGhost(this.prototype), INDEX_TRAPS);
   }
 
   /** Returns what is stored. */
   override _p_getState(): Record<string, unknown> {
-    return stateOf(this, this[ITEMS]);
+    return stateOf(this, bare<T[]>(this)[CONTENT]!);
   }
 
   /** Takes what was stored. */
   override _p_setState(state: Record<string, unknown>): void {
-    this[ITEMS] = takeState(this, state) as T[];
+    bare(this)[CONTENT] = takeState(this, state);
   }
 
   /** Drops the items from memory. */
   override _p_clearState(): void {
     super._p_clearState();
-    this[ITEMS] = [];
+    bare(this)[CONTENT] = undefined;
   }
 
-  /** How many items there are. Setting it cuts the list, or fills it up with `undefined`. */
+  /**
+   * How many items there are. Setting it cuts the list, or fills it up with `undefined`.
+   *
+   * @throws {RangeError} if it is no length, or far more than there are items.
+   */
   get length(): number {
     return read(this).length;
   }
 
   set length(length: number) {
-    const before = read(this).length;
-    if (length === before) return;
-    const items = change(this);
-    items.length = length;
-    items.fill(undefined as T, before);
+    setLength(this, length);
   }
 
   /** Returns an item; a negative index counts from the end. */
@@ -204,7 +225,11 @@ export class PersistentList<T = unknown> extends PersistentObject
 
   /** Adds items at the end, and returns the new length. */
   push(...items: T[]): number {
-    return items.length > 0 ? change(this).push(...items) : read(this).length;
+    if (items.length === 0) return read(this).length;
+    const list = change(this);
+    // Not spread: there may be more than fit on the stack once more.
+    for (let i = 0; i < items.length; i++) list.push(items[i]!);
+    return list.length;
   }
 
   /** Removes and returns the last item. */
@@ -219,21 +244,13 @@ export class PersistentList<T = unknown> extends PersistentObject
 
   /** Adds items at the beginning, and returns the new length. */
   unshift(...items: T[]): number {
-    return items.length > 0
-      ? change(this).unshift(...items)
-      : read(this).length;
+    if (items.length > 0) splice(change(this), 0, 0, items);
+    return read(this).length;
   }
 
   /** Removes `count` items from `start` on, all of them by default, puts others there, and returns the removed ones. */
   splice(start: number, count?: number, ...items: T[]): T[] {
-    // How many arguments there are matters: without `count`, all go.
-    return change(this).splice(
-      ...(arguments.length === 0
-        ? []
-        : arguments.length === 1
-        ? [start]
-        : [start, count, ...items]) as [number, number, ...T[]],
-    );
+    return splice(change(this), start, countOf(arguments, count), items);
   }
 
   /** Reverses the list in place. */
@@ -264,8 +281,13 @@ export class PersistentList<T = unknown> extends PersistentObject
   }
 
   /** Returns an array of the items, and after them other items, arrays and lists. */
-  concat(...items: (T | readonly T[] | PersistentList<T>)[]): T[] {
-    return read(this).concat(...items.map(spreadable) as T[]);
+  concat(...items: (T | ConcatArray<T>)[]): T[] {
+    let joined = read(this).slice();
+    for (let i = 0; i < items.length; i += MANY) {
+      const part = items.slice(i, i + MANY);
+      joined = joined.concat(...part.map(spreadable) as T[]);
+    }
+    return joined;
   }
 
   /** Returns an array of the items from `start` to before `end`. */
@@ -337,8 +359,9 @@ export class PersistentList<T = unknown> extends PersistentObject
   }
 
   /** Returns an array of the items, arrays among them spread to a depth of 1 by default. */
-  flat<D extends number = 1>(depth?: D): FlatArray<T[], D>[] {
-    return read(this).flat(depth) as FlatArray<T[], D>[];
+  flat<A, D extends number = 1>(this: A, depth?: D): FlatArray<A, D>[] {
+    const list = this as unknown as PersistentList<unknown>;
+    return read(list).flat(depth) as FlatArray<A, D>[];
   }
 
   /** Returns an array of what a function makes of each item, arrays spread. */
@@ -386,6 +409,15 @@ export class PersistentList<T = unknown> extends PersistentObject
   }
 
   /** Returns whether all items pass a test. */
+  every<S extends T>(
+    test: (item: T, index: number, list: this) => item is S,
+    thisArg?: unknown,
+  ): this is PersistentList<S>;
+  /** Returns whether all items pass a test. */
+  every(
+    test: (item: T, index: number, list: this) => unknown,
+    thisArg?: unknown,
+  ): boolean;
   every(
     test: (item: T, index: number, list: this) => unknown,
     thisArg?: unknown,
@@ -463,13 +495,9 @@ export class PersistentList<T = unknown> extends PersistentObject
 
   /** Returns an array as `splice` would leave it. */
   toSpliced(start: number, count?: number, ...items: T[]): T[] {
-    return read(this).toSpliced(
-      ...(arguments.length === 0
-        ? []
-        : arguments.length === 1
-        ? [start]
-        : [start, count, ...items]) as [number, number, ...T[]],
-    );
+    const copy = read(this).slice();
+    splice(copy, start, countOf(arguments, count), items);
+    return copy;
   }
 
   /**
@@ -517,6 +545,18 @@ export class PersistentList<T = unknown> extends PersistentObject
   /** Returns an array of the items, for `JSON.stringify`. */
   toJSON(): T[] {
     return read(this).slice();
+  }
+
+  /** Whether `Array.prototype.concat` takes the items rather than the list. */
+  get [Symbol.isConcatSpreadable](): boolean {
+    return true;
+  }
+
+  /** As with an array. */
+  get [Symbol.unscopables](): (typeof Array.prototype)[
+    typeof Symbol.unscopables
+  ] {
+    return Array.prototype[Symbol.unscopables];
   }
 
   /** What `Object.prototype.toString` shows. */

@@ -4,27 +4,30 @@
  * @module
  */
 import { registerClass } from "../persistent/classes.ts";
-import { PersistentObject } from "../persistent/persistent.ts";
+import {
+  announceWrap,
+  bareGhost,
+  PersistentObject,
+} from "../persistent/persistent.ts";
+import { FIELD_TRAPS } from "../persistent/traps.ts";
+import * as content from "./_content.ts";
+import { bare, CONTENT, stateOf, takeState } from "./_content.ts";
 import { iterate } from "./_iterate.ts";
-import { stateOf, takeState } from "./_state.ts";
-
-const ITEMS = Symbol("dhara.items");
+import { wrapCollection } from "./_stamp.ts";
 
 function read<T>(set: PersistentSet<T>): Set<T> {
-  set._p_noteAccess();
-  return set[ITEMS];
+  return content.read(set);
 }
 
 function change<T>(set: PersistentSet<T>): Set<T> {
-  set._p_noteChange();
-  return set[ITEMS];
+  return content.change(set);
 }
 
 /**
  * A persistent object with the interface of `Set`, in the order of insertion.
  * Every change is noted. Set algebra (`union` and the like) gives plain `Set`s.
  * A class that extends it may have fields, which are stored too; its methods
- * call `_p_noteAccess()` and `_p_noteChange()` for them.
+ * call `_p_noteAccess()` before they read them.
  *
  * @example
  * ```ts
@@ -42,42 +45,37 @@ function change<T>(set: PersistentSet<T>): Set<T> {
  */
 export class PersistentSet<T = unknown> extends PersistentObject
   implements Set<T> {
-  /**
-   * The members.
-   *
-   * @ignore
-   */
-  declare [ITEMS]: Set<T>;
-
   /** Makes a set with the given members. */
   constructor(items?: Iterable<T> | null) {
+    announceWrap();
     super();
-    this[ITEMS] = new Set(items);
+    bare<Set<T>>(this)[CONTENT] = new Set(items);
+    return wrapCollection(this, FIELD_TRAPS);
   }
 
   /** Makes the blank object that loading starts from. */
   static override _p_create(
     this: { prototype: PersistentObject },
   ): PersistentObject {
-    const blank = PersistentObject._p_create.call(this);
-    (blank as PersistentSet)[ITEMS] = new Set();
-    return blank;
+    const blank = bareGhost(this.prototype);
+    bare(blank)[CONTENT] = undefined;
+    return wrapCollection(blank, FIELD_TRAPS);
   }
 
   /** Returns what is stored. */
   override _p_getState(): Record<string, unknown> {
-    return stateOf(this, [...this[ITEMS]]);
+    return stateOf(this, [...bare<Set<T>>(this)[CONTENT]!]);
   }
 
   /** Takes what was stored. */
   override _p_setState(state: Record<string, unknown>): void {
-    this[ITEMS] = new Set(takeState(this, state) as T[]);
+    bare(this)[CONTENT] = new Set(takeState(this, state));
   }
 
   /** Drops the members from memory. */
   override _p_clearState(): void {
     super._p_clearState();
-    this[ITEMS] = new Set();
+    bare(this)[CONTENT] = undefined;
   }
 
   /** How many members there are. */

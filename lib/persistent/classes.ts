@@ -5,7 +5,7 @@
  * @module
  */
 import { ClassError } from "../errors.ts";
-import { PersistentObject } from "./persistent.ts";
+import { nameOfClass, PersistentObject } from "./persistent.ts";
 
 /** A class whose instances can be stored. */
 export type PersistentClass<T extends PersistentObject = PersistentObject> =
@@ -21,6 +21,8 @@ export class ClassRegistry {
   #classes = new Map<string, PersistentClass>();
   #names = new Map<object, string>();
   #base: ClassRegistry | undefined;
+  /** What `currentName` has found. */
+  #current = new Map<string, string>();
 
   /** Makes an empty registry; what it does not know, `base` is asked for. */
   constructor(base?: ClassRegistry) {
@@ -44,7 +46,9 @@ export class ClassRegistry {
     }
     if (name === "") {
       throw new ClassError(
-        `Cannot register ${value.name}: the name to register it under is empty`,
+        `Cannot register ${
+          nameOfClass(value.prototype) || "a class"
+        }: the name to register it under is empty`,
       );
     }
     const taken = this.#classes.get(name);
@@ -72,18 +76,42 @@ export class ClassRegistry {
   nameOf(prototype: object): string {
     const name = this.#names.get(prototype) ?? this.#base?.nameOf(prototype);
     if (name === undefined) {
-      const { name } = prototype.constructor;
+      const own = nameOfClass(prototype);
       throw new ClassError(
-        `the class ${name} is not registered; pass it to the connection as classes: { ${name} }`,
+        own === ""
+          ? "a class without a name is not registered; pass it to the connection under one, as classes: { Name: ... }"
+          : `the class ${own} is not registered; pass it to the connection as classes: { ${own} }`,
       );
     }
     // The program's name for it may be the connection's name for another.
     if (this.classOf(name)?.prototype !== prototype) {
       throw new ClassError(
-        `the class ${prototype.constructor.name} is registered as ${name}, but the connection was given another class of that name`,
+        `the class ${
+          nameOfClass(prototype)
+        } is registered as ${name}, but the connection was given another class of that name`,
       );
     }
     return name;
+  }
+
+  /**
+   * Returns the name to go on with for an object that is stored under another:
+   * the first name of its class, so that a class that was renamed takes its new
+   * name along whenever something is stored.
+   */
+  currentName(name: string): string {
+    const known = this.#current.get(name);
+    if (known !== undefined) return known;
+    const prototype = this.classOf(name)?.prototype;
+    if (prototype === undefined) return name;
+    let current = name;
+    try {
+      current = this.nameOf(prototype);
+    } catch {
+      // Its first name means another class here.
+    }
+    this.#current.set(name, current);
+    return current;
   }
 }
 
@@ -94,7 +122,10 @@ export const PROGRAM_CLASSES: ClassRegistry = new ClassRegistry();
  * Registers a class for the whole program, so that every connection stores and
  * loads instances of it under the given name. The name is part of the stored
  * data: choose one that stays, such as `"bank.Account"`. A class that is
- * registered under two names is stored under the first; the second is read.
+ * registered under two names is stored under the first. What is stored under
+ * the second is read, and gets the first name when it is stored again: the
+ * object itself with its next change, a reference with the next change of the
+ * object that holds it.
  *
  * @throws {ClassError} if it is no persistent class, or the name is taken.
  *

@@ -8,14 +8,17 @@ import {
   ClassError,
   ConflictError,
   ConnectionError,
+  type DharaError,
   ObjectNotFoundError,
   ReadConflictError,
+  ReadonlyError,
+  StorageError,
   WriteConflictError,
 } from "../errors.ts";
 import { type Oid, ROOT_OID } from "../serialize/record.ts";
-import { FileStorage } from "../storage/file_storage.ts";
 import { describeTid } from "../storage/moment.ts";
 import type {
+  Changed,
   CommitOptions,
   PackOptions,
   Session,
@@ -23,8 +26,10 @@ import type {
   Tid,
 } from "../storage/storage.ts";
 import {
+  openJournal,
   openStorage,
   type OpenStorageOptions,
+  serverAt,
 } from "../storage/open_storage.ts";
 import {
   ClassRegistry,
@@ -32,9 +37,13 @@ import {
   PROGRAM_CLASSES,
 } from "./classes.ts";
 import { checkForgottenChanges } from "./forgotten.ts";
-import { describe, LiveObjects } from "./live_objects.ts";
+import { type Changes, describe, LiveObjects } from "./live_objects.ts";
 import type { PersistentObject } from "./persistent.ts";
-import { type Slot, slotOf } from "./slot.ts";
+import { pause } from "./pause.ts";
+import { slotOf } from "./slot.ts";
+
+/** So often a commit is tried when it is refused for what the transaction did not use. */
+const COMMIT_ATTEMPTS = 30;
 
 /**
  * Settings of a {@linkcode Connection}.
@@ -63,9 +72,18 @@ export interface ConnectionOptions<Root extends object = DefaultRoot> {
 
 /** Settings of {@linkcode Connection.transact}. */
 export interface TransactOptions extends CommitOptions {
-  /** How many times to run the function at most, when others get in the way: 10 by default. */
+  /**
+   * How many times to run the function at most, when others get in the way: 100
+   * by default. The pauses between them are random, and grow to a tenth of a second.
+   */
   attempts?: number;
 }
+
+/** What {@linkcode Connection.transact} does not take: a function that returns a promise. */
+export type Synchronous<T> = [T] extends [never] ? unknown
+  : T extends PromiseLike<unknown>
+    ? "the function given to transact() must not be asynchronous"
+  : unknown;
 
 /** The root's type where the program does not say another. */
 // deno-lint-ignore no-explicit-any
@@ -110,7 +128,7 @@ export class Connection<Root extends object = DefaultRoot>
   /**
    * Connects to a storage, or to the journal file at a path, which is made if
    * there is none and closed with the connection. An empty storage gets its
-   * root object at once.
+   * root object at once. What is no journal, `Connection.open` opens.
    *
    * With `at` it is read-only, and a file at a path is opened for reading only.
    *
@@ -133,7 +151,7 @@ export class Connection<Root extends object = DefaultRoot>
     const { at } = options;
     this.#isPast = at !== undefined;
     this.storage = typeof storage === "string"
-      ? new FileStorage(storage, { readonly: this.#isPast })
+      ? openJournal(storage, { readonly: this.#isPast })
       : storage;
     try {
       this.#session = this.storage.session(at === undefined ? {} : { at });
@@ -154,10 +172,14 @@ export class Connection<Root extends object = DefaultRoot>
   }
 
   /**
-   * Opens the database in a file, whatever its format, and connects to it.
-   * Closing the connection closes the storage. See {@linkcode openStorage}.
+   * Opens the database at a place, whatever is there, and connects to it: a
+   * file of any format, or a server at `tcp:HOST:PORT` or `unix:PATH`. Closing
+   * the connection closes the storage. See {@linkcode openStorage}.
+   *
+   * With `at` a file is opened for reading only, and not made.
    *
    * @throws {StorageError} if the file is no database of ours, or cannot be opened.
+   * @throws {ServerUnavailableError} if no server answers at the address.
    *
    * @example
    * ```ts
@@ -174,10 +196,18 @@ export class Connection<Root extends object = DefaultRoot>
    * @typeParam Root The type of the root object.
    */
   static async open<Root extends object = DefaultRoot>(
-    path: string,
+    place: string,
     options: ConnectionOptions<Root> & OpenStorageOptions = {},
   ): Promise<Connection<Root>> {
-    const storage = await openStorage(path, options);
+    const { at, readonly, sync, create, repair } = options;
+    // A server says by itself that it has no past.
+    const past = at !== undefined && !serverAt(place);
+    const storage = await openStorage(place, {
+      ...(readonly || past ? { readonly: true } : {}),
+      ...(sync === undefined ? {} : { sync }),
+      ...(create === undefined ? {} : { create }),
+      ...(repair === undefined ? {} : { repair }),
+    });
     try {
       const connection = new Connection<Root>(storage, options);
       connection.#ownsStorage = true;
@@ -207,6 +237,14 @@ export class Connection<Root extends object = DefaultRoot>
         this.commit();
         root = made;
       } catch (error) {
+        if (error instanceof ReadonlyError) {
+          throw new ReadonlyError(
+            `Cannot open ${
+              "path" in this.storage ? this.storage.path : "the database"
+            }: nothing was ever stored in it, and it was opened for reading only, so no root object can be made`,
+            { cause: error },
+          );
+        }
         // Somebody else may have made it in the meantime.
         if (!(error instanceof WriteConflictError)) throw error;
         this.abort();
@@ -272,7 +310,7 @@ export class Connection<Root extends object = DefaultRoot>
 
   /**
    * Returns the object with a number, or `undefined` if there is none in this
-   * snapshot.
+   * snapshot. That counts as access, too.
    *
    * @throws {ConnectionError} if the connection was closed.
    */
@@ -290,8 +328,12 @@ export class Connection<Root extends object = DefaultRoot>
       slot.noteAccess();
       return slot.self;
     } catch (error) {
-      if (error instanceof ObjectNotFoundError && error.oid === oid) return;
-      throw error;
+      if (!(error instanceof ObjectNotFoundError && error.oid === oid)) {
+        throw error;
+      }
+      // Somebody who makes it gets in the way of who goes on without it.
+      this.#objects.noteMissing(oid);
+      return undefined;
     }
   }
 
@@ -311,66 +353,96 @@ export class Connection<Root extends object = DefaultRoot>
    * the changes may have been stored.
    */
   commit(options: CommitOptions = {}): void {
-    this.#checkOpen("commit()");
     this.#checkIdle("commit()");
+    this.#commit(options);
+  }
+
+  #commit(options: CommitOptions): void {
+    this.#checkOpen("commit()");
     if (this.#objects.failure) throw this.#objects.failure;
     if (this.#detectForgottenChanges) {
       checkForgottenChanges(this.#objects, this.#session);
     }
     if (this.hasChanges) this.#store(options);
     else this.#objects.invalidate(this.#session.sync());
-    this.#begin();
+    this.#objects.beginNext();
   }
 
   #store(options: CommitOptions): void {
     const changes = this.#objects.encode();
     let changed: readonly Oid[];
     try {
-      for (;;) {
-        const result = this.#session.commit(changes.records, {
-          ...options,
-          accessed: (oid) => this.#objects.wasAccessed(oid),
-        });
-        if ("tid" in result) {
-          changed = result.changed;
-          break;
-        }
-        this.#checkConflicts(result.invalid);
-        // Nothing of it matters here: go on from the newest snapshot.
-        this.#moveOn(this.#session.sync());
-      }
+      changed = this.#storeRecords(changes.records, options);
     } catch (error) {
       this.#objects.takeBack(changes);
       throw error;
     }
+    // From here on nothing can fail: it is stored.
     this.#objects.settle(changes);
     this.#objects.invalidate(changed);
   }
 
+  #storeRecords(
+    records: Changes["records"],
+    options: CommitOptions,
+  ): readonly Oid[] {
+    for (let attempt = 1;; attempt++) {
+      const result = this.#session.commit(records, {
+        ...options,
+        accessed: (oid) => this.#objects.wasAccessed(oid),
+      });
+      if ("tid" in result) return result.changed;
+      this.#checkConflicts(result.invalid);
+      // Nothing of it matters here: go on from the newest snapshot.
+      const before = this.#session.tid;
+      this.#moveOn(this.#session.sync());
+      if (attempt >= COMMIT_ATTEMPTS) {
+        throw this.#refused(result.invalid, this.#session.tid !== before);
+      }
+      pause(attempt);
+    }
+  }
+
+  #refused(oids: readonly Oid[], moved: boolean): DharaError {
+    const which = oids.slice(0, 3).map((oid) => `#${oid}`).join(", ");
+    return moved
+      ? new WriteConflictError(
+        `Cannot commit: somebody else was faster ${COMMIT_ATTEMPTS} times, at last with a change to object ${which}, which this transaction did not use; call abort() and start over`,
+        { oids },
+      )
+      : new StorageError(
+        `Cannot commit: the storage refuses it for a change to object ${which}, which this transaction did not use, and shows no such change; it may be damaged: verify it`,
+      );
+  }
+
   /** The snapshot has moved in the middle of a transaction, which is fine unless it shows. */
-  #moveOn(invalid: Oid[]): void {
+  #moveOn(invalid: Changed): void {
     try {
       this.#checkConflicts(invalid);
     } catch (error) {
-      this.#objects.failure = error as WriteConflictError;
-      this.#stale.push(...invalid);
-      throw error;
+      this.#fail(error as WriteConflictError, invalid);
     }
     this.#objects.invalidate(invalid);
   }
 
   // What `abort()` must still invalidate, since `sync()` will not tell it again.
-  #stale: Oid[] = [];
+  #stale: Changed[] = [];
 
-  #checkConflicts(invalid: readonly Oid[]): void {
+  // From now on nothing can be loaded or stored until `abort()`.
+  #fail(error: ConflictError, invalid: Changed): never {
+    this.#objects.failure = error;
+    this.#stale.push(invalid);
+    throw error;
+  }
+
+  #checkConflicts(invalid: readonly Oid[] | "everything"): void {
     const oids = this.#objects.accessed(invalid);
     if (oids.length === 0) return;
-    const slots = oids.map((oid) => this.#objects.cache.get(oid)!);
     throw new WriteConflictError(
       `Cannot commit: somebody else has changed ${
-        list(slots)
+        this.#list(oids)
       }; call abort() and start over`,
-      { oids, classes: slots.map((slot) => slot.self._p_className) },
+      { oids, classes: this.#classNames(oids) },
     );
   }
 
@@ -381,19 +453,56 @@ export class Connection<Root extends object = DefaultRoot>
    * @throws {ConnectionError} if the connection was closed.
    */
   abort(): void {
-    this.#checkOpen("abort()");
     this.#checkIdle("abort()");
-    this.#objects.dropChanges();
-    this.#objects.invalidate(this.#session.sync());
-    this.#objects.invalidate(this.#stale);
-    this.#stale = [];
-    this.#objects.failure = undefined;
-    this.#begin();
+    this.#abort();
   }
 
-  #begin(): void {
-    this.#objects.cache.shrink(this.#objects.serial);
-    this.#objects.serial++;
+  #abort(): void {
+    this.#checkOpen("abort()");
+    this.#objects.dropChanges();
+    this.#objects.invalidate(this.#session.sync());
+    for (const changed of this.#stale) this.#objects.invalidate(changed);
+    this.#stale = [];
+    this.#objects.failure = undefined;
+    this.#objects.beginNext();
+  }
+
+  /**
+   * Lets go of objects within a transaction, once more than `cacheSize` are in
+   * memory: those that were not used for longest, but none that is changed. It
+   * is for a transaction that reads far more than fits into memory. What it has
+   * read stays read: a change of somebody else to it is a conflict.
+   *
+   * An object that was let go is loaded again when it is next used. So a plain
+   * array or object that the program took out of one before is no longer a part
+   * of it. Until the program's synchronous job ends, something of each object
+   * stays in memory: see the guide.
+   *
+   * @throws {ConnectionError} if the connection was closed, or a class's
+   * `_p_getState()`, `_p_setState()` or the like calls it.
+   *
+   * @example
+   * ```ts
+   * import { Connection, MemoryStorage, PersistentDict } from "@dhara/dhara";
+   * import { assertEquals } from "@std/assert";
+   *
+   * using connection = new Connection(new MemoryStorage(), { cacheSize: 10 });
+   * const { root } = connection;
+   * for (let i = 0; i < 100; i++) root[`page${i}`] = new PersistentDict([["n", i]]);
+   * connection.commit();
+   * let sum = 0;
+   * for (const page of root.values()) {
+   *   sum += page["n"];
+   *   connection.shrink();
+   * }
+   * assertEquals(sum, 4950);
+   * assertEquals(connection.cacheCount, 10);
+   * ```
+   */
+  shrink(): void {
+    this.#checkOpen("shrink()");
+    this.#checkNoHook("shrink()");
+    this.#objects.shrink();
   }
 
   /**
@@ -418,46 +527,72 @@ export class Connection<Root extends object = DefaultRoot>
    * assertEquals(visits, 1);
    * ```
    */
-  transact<T>(work: () => T, options: TransactOptions = {}): T {
-    const { attempts = 10 } = options;
+  transact<T>(
+    work: (() => T) & Synchronous<T>,
+    options: TransactOptions = {},
+  ): T {
+    const { attempts = 100 } = options;
     if (!Number.isInteger(attempts) || attempts < 1) {
       throw new ConnectionError(
         `Cannot begin a transaction: attempts must be an integer of 1 or more, not ${attempts}`,
       );
     }
+    this.#checkOpen("transact()");
     if (this.#transacting) {
       throw new ConnectionError(
         "Cannot begin a transaction: transact() is running already",
       );
     }
+    this.#checkNoHook("transact()");
     this.#checkNoChanges("begin a transaction");
     this.#transacting = true;
     try {
       for (let attempt = 1;; attempt++) {
-        this.abort();
+        this.#abort();
+        let running: PromiseLike<unknown> | undefined;
         try {
           const result = work();
-          if (typeof (result as PromiseLike<T>)?.then === "function") {
+          if (isPromise(result)) {
+            running = result;
             throw new ConnectionError(
               "Cannot commit: the function given to transact() is asynchronous",
             );
           }
-          this.commit(options);
+          this.#commit(options);
           return result;
         } catch (error) {
           try {
-            this.abort();
+            this.#abort();
           } catch {
             // Such as a server that is gone: what came first tells more.
           }
+          if (running !== undefined) this.#waitFor(running);
           if (!(error instanceof ConflictError) || attempt >= attempts) {
             throw error;
           }
         }
+        pause(attempt);
       }
     } finally {
       this.#transacting = false;
     }
+  }
+
+  // A function that goes on after its transaction has ended must change nothing.
+  #waitFor(running: PromiseLike<unknown>): void {
+    this.#objects.locked = new ConnectionError(
+      "Cannot use the connection: the asynchronous function given to transact() has not ended yet; its changes are not stored",
+    );
+    const end = () => {
+      this.#objects.locked = undefined;
+      try {
+        if (!this.#closed) this.#abort();
+      } catch {
+        // The next transaction will find out.
+      }
+    };
+    // Whatever becomes of it was not asked for.
+    Promise.resolve(running).then(end, end);
   }
 
   /**
@@ -469,9 +604,10 @@ export class Connection<Root extends object = DefaultRoot>
    */
   pack(options: PackOptions = {}): void {
     this.#checkOpen("pack()");
+    this.#checkIdle("pack()");
     this.#checkNoChanges("pack");
-    for (const _ of this.storage.pack(options));
-    this.abort();
+    this.storage.pack(options);
+    this.#abort();
   }
 
   /**
@@ -509,20 +645,14 @@ export class Connection<Root extends object = DefaultRoot>
     const invalid = this.#session.sync();
     const conflicts = this.#objects.accessed(invalid);
     if (conflicts.length > 0) {
-      const slots = conflicts.map((oid) => this.#objects.cache.get(oid)!);
       const error = new ReadConflictError(
         `Cannot load object #${oid}: somebody else has changed ${
-          list(slots)
+          this.#list(conflicts)
         } since this transaction began; call abort() and start over`,
-        {
-          oids: conflicts,
-          classes: slots.map((slot) => slot.self._p_className),
-        },
+        { oids: conflicts, classes: this.#classNames(conflicts) },
         { cause },
       );
-      this.#objects.failure = error;
-      this.#stale.push(...invalid);
-      throw error;
+      this.#fail(error, invalid);
     }
     this.#objects.invalidate(invalid);
     return this.#session.load(oid);
@@ -534,31 +664,57 @@ export class Connection<Root extends object = DefaultRoot>
         `Cannot call ${what}: the connection was closed`,
       );
     }
+    if (this.#objects.locked) throw this.#objects.locked;
   }
 
+  /** Nothing must be going on that needs the transaction as it is. */
   #checkIdle(what: string): void {
-    if (this.#objects.encoding) {
+    this.#checkNoHook(what);
+    if (this.#transacting) {
       throw new ConnectionError(
-        `Cannot call ${what}: commit() is running already`,
+        `Cannot call ${what}: transact() is running, which commits when its function returns, and aborts when it throws`,
+      );
+    }
+  }
+
+  #checkNoHook(what: string): void {
+    if (this.#objects.busy) {
+      throw new ConnectionError(
+        `Cannot call ${what}: ${this.#objects.busy}`,
       );
     }
   }
 
   #checkNoChanges(what: string): void {
     if (!this.hasChanges) return;
-    const slots = [...this.#objects.changed.values()];
     throw new ConnectionError(
       `Cannot ${what}: there are uncommitted changes to ${
-        list(slots)
+        this.#list([...this.#objects.changed.keys()])
       }; call commit() or abort() first`,
+    );
+  }
+
+  /** How a message names objects; one that is not in memory has no class. */
+  #list(oids: readonly Oid[]): string {
+    const names = oids.slice(0, 3).map((oid) => {
+      const slot = this.#objects.cache.get(oid);
+      return slot ? describe(slot) : `object #${oid}`;
+    }).join(", ");
+    const more = oids.length - 3;
+    return more > 0 ? `${names} and ${more} more` : names;
+  }
+
+  #classNames(oids: readonly Oid[]): string[] {
+    return oids.map((oid) =>
+      this.#objects.cache.get(oid)?.self._p_className ?? ""
     );
   }
 }
 
-function list(slots: readonly Slot[]): string {
-  const names = slots.slice(0, 3).map(describe).join(", ");
-  const more = slots.length - 3;
-  return more > 0 ? `${names} and ${more} more` : names;
+function isPromise(value: unknown): value is PromiseLike<unknown> {
+  return typeof value === "object" && value !== null &&
+    slotOf(value) === undefined &&
+    typeof (value as Partial<PromiseLike<unknown>>).then === "function";
 }
 
 function checkCacheSize(size: number): number {

@@ -32,9 +32,8 @@ export function checkForgottenChanges(
   // Decoding makes ghosts, which must not be visited.
   for (const slot of [...objects.cache.slots()]) {
     if (slot.status !== "saved" || slot.serial !== objects.serial) continue;
-    const stored = decoder.decode(session.load(slot.oid));
-    const now = slot.target._p_getState();
-    const before = stored as Record<string, unknown>;
+    const now = objects.hooks.getState(slot);
+    const before = objects.stateIn(session.load(slot.oid), slot, decoder);
     const keys = new Set([...Object.keys(now), ...Object.keys(before)]);
     for (const key of keys) {
       if (key.startsWith("_v_")) continue;

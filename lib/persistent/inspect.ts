@@ -4,7 +4,8 @@
  *
  * @module
  */
-import { SLOT, type Slot } from "./slot.ts";
+import { Hooks } from "./hooks.ts";
+import { shownName, SLOT, type Slot } from "./slot.ts";
 
 type Inspect = (value: unknown, options: unknown) => string;
 
@@ -34,9 +35,9 @@ export function makeInspectable(prototype: object): void {
 }
 
 function show(slot: Slot, inspect: Inspect, options: unknown): string {
-  const title = slot.self._p_oid === undefined
-    ? slot.self._p_className
-    : `${slot.self._p_className} #${slot.self._p_oid}`;
+  const name = shownName(slot);
+  const { _p_oid } = slot.self;
+  const title = _p_oid === undefined ? name : `${name} #${_p_oid}`;
   if (shown.includes(slot) || shown.length >= DEPTH) return `[${title}]`;
   if (shown.length === 0) {
     try {
@@ -59,7 +60,7 @@ function show(slot: Slot, inspect: Inspect, options: unknown): string {
 function readable(slot: Slot): unknown {
   const { target } = slot;
   // Not the state itself: its symbol would be shown too.
-  const state = Object.fromEntries(Object.entries(target._p_getState()));
+  const state = Object.fromEntries(Object.entries(new Hooks().getState(slot)));
   const { entries, items } = state;
   if (Symbol.iterator in target && Object.keys(state).length === 1) {
     if (entries instanceof Map) return entries;

@@ -20,15 +20,31 @@ import {
 } from "../serialize/codec.ts";
 import type { Oid } from "../serialize/record.ts";
 import type { Session } from "../storage/storage.ts";
+import { OidSet } from "../storage/oid_set.ts";
 import { Cache } from "./cache.ts";
+import { keepAside } from "./class_members.ts";
 import type { ClassRegistry } from "./classes.ts";
 import type { Connection } from "./connection.ts";
-import { BrokenObject, PersistentObject } from "./persistent.ts";
-import { DETACHED, NO_OID, type Owner, type Slot, slotOf } from "./slot.ts";
+import { DROPPING, Hooks } from "./hooks.ts";
+import {
+  BrokenObject,
+  checkCanBeDropped,
+  Persistent,
+  PersistentObject,
+} from "./persistent.ts";
+import {
+  DETACHED,
+  NO_OID,
+  type Owner,
+  shownName,
+  type Slot,
+  slotOf,
+} from "./slot.ts";
+import { endConstruction } from "./traps.ts";
 
 /** How a message names an object. */
 export function describe(slot: Slot): string {
-  const name = slot.self._p_className;
+  const name = shownName(slot);
   return slot.oid === NO_OID ? `a new ${name}` : `${name}#${slot.oid}`;
 }
 
@@ -54,10 +70,14 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
   readonly cache: Cache;
   /** Saved objects that were changed in this transaction. */
   readonly changed = new Map<Oid, Slot>();
-  /** Whether `encode` is running, which runs code of the program where a class says what its state is. */
-  encoding = false;
+  /** Whether `encode` is running. */
+  #encoding = false;
   /** Why nothing can be loaded any more in this transaction, if so. */
   failure: DharaError | undefined;
+  /** Why nothing at all can be used for now, if so. */
+  locked: DharaError | undefined;
+  /** Calls the methods by which classes say how their objects are stored and loaded. */
+  readonly hooks: Hooks = new Hooks();
   #session: Session;
   #read: (oid: Oid) => Uint8Array;
   #classes: ClassRegistry;
@@ -67,6 +87,17 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
   #free: Oid[] = [];
   #batch = 8;
   #isPast: boolean;
+  /** Ghosts whose state could not be dropped, and why. */
+  #stubborn = new WeakMap<Slot, { what: string; cause: unknown }>();
+  /** The objects that were made by the loads under way. */
+  #made: Slot[] = [];
+  /** How many loads are under way: code of the program may load one inside another. */
+  #decoding = 0;
+  /** Objects that this transaction has accessed and let go of. */
+  #letGo = new OidSet();
+  #someLetGo: Oid | undefined;
+  /** Numbers that this transaction has asked for in vain. */
+  #missed = new Set<Oid>();
 
   /** Makes an empty set of live objects, which loads its records with `read`. */
   constructor(
@@ -82,27 +113,38 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
     this.#session = session;
     this.#classes = classes;
     this.#isPast = isPast;
-    this.cache = new Cache(cacheSize);
+    this.cache = new Cache(cacheSize, (slot) => this.#drop(slot));
   }
 
   // --- Owner: what the objects call ---
 
   access(slot: Slot): void {
     if (this.serial < 0) {
-      throw new ConnectionError(
-        `Cannot use ${describe(slot)}: its connection was closed`,
-      );
+      throw this.#closed(slot);
     }
+    if (this.locked) throw this.locked;
     if (slot.status === "ghost") this.load(slot);
     slot.serial = this.serial;
-    // It may have been evicted; the transaction under way is held strongly.
-    this.cache.set(slot.oid, slot);
+    this.cache.hold(slot);
+  }
+
+  #closed(slot: Slot): ConnectionError {
+    return new ConnectionError(
+      `Cannot use ${describe(slot)}: its connection was closed`,
+    );
+  }
+
+  /** What is going on, if no transaction can end meanwhile. */
+  get busy(): string | undefined {
+    return this.#encoding
+      ? "commit() is storing the changes"
+      : this.hooks.running;
   }
 
   change(slot: Slot): void {
-    if (this.encoding) {
+    if (this.#encoding || this.hooks.running === DROPPING) {
       throw new ConnectionError(
-        `Cannot change ${describe(slot)}: commit() is storing the changes`,
+        `Cannot change ${describe(slot)}: ${this.busy}`,
       );
     }
     if (this.#isPast) {
@@ -119,23 +161,34 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
 
   /** Returns the live object of a number, a ghost if there was none. */
   ghost(oid: Oid, className: string): object {
-    return (this.cache.get(oid) ?? this.#make(oid, className)).self;
+    const slot = this.cache.get(oid);
+    if (slot !== undefined) return slot.self;
+    const made = this.#make(oid, className);
+    // The object that is being loaded holds what it refers to.
+    if (this.#decoding > 0) this.#made.push(made);
+    else this.cache.release([made]);
+    return made.self;
+  }
+
+  /** Keeps what was stored under the name of a member of the class. */
+  keep(target: object, key: string, value: unknown): boolean {
+    return keepAside(target, key, value);
   }
 
   #make(oid: Oid, className: string): Slot {
     const slot = this.#blank(className);
     slot.oid = oid;
     slot.owner = this;
-    slot.className = className;
+    slot.className = this.#classes.currentName(className);
     slot.status = "ghost";
     slot.serial = -1;
-    this.cache.set(oid, slot);
+    this.cache.add(slot);
     return slot;
   }
 
   #blank(className: string): Slot {
     const type = this.#classes.classOf(className) ?? BrokenObject;
-    const slot = slotOf(type._p_create());
+    const slot = slotOf(this.hooks.create(type));
     // A subclass may have inherited one that makes an instance of the class above.
     if (
       slot === undefined || slot.owner !== DETACHED ||
@@ -146,20 +199,47 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
       );
     }
     // A constructor may have run and set properties, which are not the stored ones.
-    if (type._p_create !== PersistentObject._p_create) {
-      slot.target._p_clearState();
+    if (
+      type._p_create !== Persistent._p_create &&
+      type._p_create !== PersistentObject._p_create
+    ) {
+      endConstruction();
+      // What refers to it can be loaded, even if this cannot be done.
+      this.#clear(slot, "what its _p_create() made");
     }
     return slot;
   }
 
-  /** Returns a live object with its state loaded. */
+  /** Returns a live object, whose state was loaded if it was not there before. */
   find(oid: Oid): Slot {
     const slot = this.cache.get(oid);
     if (slot !== undefined) return slot;
     const record = this.#read(oid);
     const made = this.#make(oid, this.#decoder.className(record));
-    this.#revive(made, record);
+    try {
+      this.#revive(made, record);
+    } finally {
+      this.cache.hold(made);
+    }
     return made;
+  }
+
+  /**
+   * Returns the state in a record of an object as it would be stored again: a
+   * class that makes something else of it in loading does so here, too.
+   */
+  stateIn(
+    record: Uint8Array,
+    { className, target }: Slot,
+    decoder: Decoder,
+  ): Record<string, unknown> {
+    if (target._p_setState === PersistentObject.prototype._p_setState) {
+      return decoder.decode(record) as Record<string, unknown>;
+    }
+    const copy = this.#blank(className);
+    copy.className = className;
+    this.hooks.setState(copy, record, decoder);
+    return this.hooks.getState(copy);
   }
 
   /** Loads the state of a ghost. */
@@ -168,27 +248,70 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
   }
 
   #revive(slot: Slot, record: Uint8Array): void {
+    if (this.#stubborn.has(slot)) this.#clearAgain(slot);
+    const outer = this.#made.length;
+    this.#decoding++;
     try {
-      const className = this.#decoder.className(record);
+      const className = this.#classes.currentName(
+        this.#decoder.className(record),
+      );
       if (className !== slot.className) this.#changeClass(slot, className);
-      const { target } = slot;
-      if (target._p_setState === PersistentObject.prototype._p_setState) {
-        this.#decoder.decode(record, target);
-      } else {
-        target._p_setState(
-          this.#decoder.decode(record) as Record<string, unknown>,
-        );
-      }
+      this.hooks.setState(slot, record, this.#decoder);
+      if (this.serial < 0) throw this.#closed(slot);
     } catch (cause) {
-      slot.target._p_clearState();
+      this.#clear(slot, "what it was given");
+      this.cache.release(this.#made.splice(outer));
       if (!(cause instanceof DecodeError)) throw cause;
       throw new DecodeError(
         `Cannot load ${describe(slot)}: ${cause.message}`,
         { cause },
       );
+    } finally {
+      this.#decoding--;
+    }
+    if (this.#made.length > outer) {
+      slot.made = this.#made.splice(outer);
+      for (const made of slot.made) made.anchored = true;
     }
     slot.status = "saved";
     this.loadCount++;
+  }
+
+  // --- Dropping ---
+
+  /** Drops an object's state: the next access loads it again. Whatever the object does, this returns. */
+  #drop(slot: Slot): void {
+    if (slot.status === "ghost") return;
+    this.#clear(slot);
+    slot.status = "ghost";
+    slot.serial = -1;
+    const { made } = slot;
+    if (made === undefined) return;
+    slot.made = undefined;
+    this.cache.release(made);
+  }
+
+  #clear(slot: Slot, what = "what it held before"): void {
+    const failure = this.hooks.clearState(slot);
+    if (failure) this.#stubborn.set(slot, { what, ...failure });
+    else this.#stubborn.delete(slot);
+  }
+
+  // It may have been frozen, or its class may have failed for a passing reason.
+  #clearAgain(slot: Slot): void {
+    const { what } = this.#stubborn.get(slot)!;
+    this.#clear(slot, what);
+    const failure = this.#stubborn.get(slot);
+    if (failure === undefined) return;
+    const { cause } = failure;
+    throw new ClassError(
+      `Cannot load ${
+        describe(slot)
+      }: ${what} cannot take the stored state, since it cannot be dropped: ${
+        cause instanceof Error ? cause.message : cause
+      }`,
+      { cause },
+    );
   }
 
   // The reference told another class than the record: the record is right.
@@ -218,6 +341,7 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
       throw new EncodeError(`${describe(slot)} belongs to another connection`);
     }
     slot.className = this.#classes.nameOf(Object.getPrototypeOf(slot.target));
+    checkCanBeDropped(slot.target);
     slot.oid = this.#allocate();
     slot.owner = this;
     slot.serial = this.serial;
@@ -244,12 +368,14 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
   /** Makes a new object the one with a given number, which the next `encode` stores. */
   adopt(slot: Slot, oid: Oid): void {
     slot.className = this.#classes.nameOf(Object.getPrototypeOf(slot.target));
+    checkCanBeDropped(slot.target);
     slot.oid = oid;
     slot.owner = this;
     slot.serial = this.serial;
     this.changed.set(oid, slot);
     // Found there, it conflicts with one that somebody else has made meanwhile.
-    this.cache.set(oid, slot);
+    this.cache.add(slot);
+    this.cache.hold(slot);
   }
 
   /**
@@ -258,15 +384,14 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
    * @throws {EncodeError} if something cannot be stored; then nothing has changed.
    */
   encode(): Changes {
-    this.#queue = [...this.changed.values()];
-    const slots = this.#queue;
+    const slots = this.#queue = [...this.changed.values()];
     const changes: Changes = { records: [], slots, changed: slots.length };
-    this.encoding = true;
+    this.#encoding = true;
     try {
       // The queue grows while it is worked off.
       for (let i = 0; i < slots.length; i++) {
         const slot = slots[i]!;
-        const state = slot.target._p_getState();
+        const state = this.hooks.getState(slot);
         const record = this.#encoder.encode(slot.oid, slot.className, state);
         changes.records.push([slot.oid, record]);
         // A change that comes after this would be lost: `change` must be told of it.
@@ -276,7 +401,9 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
       this.takeBack(changes);
       throw error;
     } finally {
-      this.encoding = false;
+      this.#queue = [];
+      this.#encoding = false;
+      endConstruction();
     }
     return changes;
   }
@@ -284,7 +411,8 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
   /** The changes are stored. */
   settle({ slots, changed }: Changes): void {
     for (let i = changed; i < slots.length; i++) {
-      this.cache.set(slots[i]!.oid, slots[i]!);
+      this.cache.add(slots[i]!);
+      this.cache.hold(slots[i]!);
     }
     this.changed.clear();
     this.#batch = 8;
@@ -300,24 +428,77 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
   }
 
   /** Makes ghosts of objects that others have changed. */
-  invalidate(oids: Iterable<Oid>): void {
-    for (const oid of oids) this.cache.get(oid)?.becomeGhost();
+  invalidate(changed: readonly Oid[] | "everything"): void {
+    if (changed === "everything") {
+      for (const slot of this.cache.slots()) this.#drop(slot);
+      // A server that was away has forgotten to whom it gave these numbers.
+      this.#free = [];
+      return;
+    }
+    for (const oid of changed) {
+      const slot = this.cache.get(oid);
+      if (slot) this.#drop(slot);
+    }
   }
 
   /** Makes ghosts of all changed objects. */
   dropChanges(): void {
-    for (const slot of this.changed.values()) slot.becomeGhost();
+    for (const slot of this.changed.values()) this.#drop(slot);
     this.changed.clear();
   }
 
+  // --- Transactions ---
+
+  /** Notes that the transaction has learned that there is no such object. */
+  noteMissing(oid: Oid): void {
+    this.#missed.add(oid);
+  }
+
   /** Returns those of the objects that the transaction under way has accessed. */
-  accessed(oids: readonly Oid[]): Oid[] {
-    return oids.filter((oid) => this.wasAccessed(oid));
+  accessed(changed: readonly Oid[] | "everything"): Oid[] {
+    if (changed !== "everything") {
+      return changed.filter((oid) => this.wasAccessed(oid));
+    }
+    const oids = [...this.#missed];
+    for (const slot of this.cache.slots()) {
+      if (slot.serial === this.serial) oids.push(slot.oid);
+    }
+    if (this.#someLetGo !== undefined) oids.push(this.#someLetGo);
+    return oids;
   }
 
   /** Returns whether the transaction under way has accessed an object. */
   wasAccessed(oid: Oid): boolean {
-    return this.cache.get(oid)?.serial === this.serial;
+    return this.cache.get(oid)?.serial === this.serial ||
+      this.#missed.has(oid) || this.#letGo.has(oid);
+  }
+
+  /**
+   * Lets go of what is too much. What the transaction that ends has accessed
+   * stays until the next one ends, since the program may hold parts of its state.
+   */
+  beginNext(): void {
+    const { serial } = this;
+    this.cache.shrink((slot) =>
+      slot.serial !== serial && slot.status !== "unsaved"
+    );
+    this.serial++;
+    this.#missed.clear();
+    if (this.#someLetGo === undefined) return;
+    this.#letGo = new OidSet();
+    this.#someLetGo = undefined;
+  }
+
+  /** Lets go of what is too much within a transaction, of all that is not changed. */
+  shrink(): void {
+    this.cache.shrink((slot) => {
+      if (slot.status === "unsaved") return false;
+      if (slot.serial === this.serial) {
+        this.#letGo.add(slot.oid);
+        this.#someLetGo = slot.oid;
+      }
+      return true;
+    });
   }
 
   /** From now on every access fails. */

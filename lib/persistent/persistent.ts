@@ -4,10 +4,18 @@
  * @module
  */
 import type { Oid } from "../serialize/record.ts";
-import { ClassError } from "../errors.ts";
+import { EncodeError } from "../errors.ts";
 import type { Connection } from "./connection.ts";
+import {
+  fieldsOf,
+  forgetKept,
+  inheritedNames,
+  keepAside,
+  whyHidden,
+} from "./class_members.ts";
 import { makeInspectable } from "./inspect.ts";
-import { NO_OID, SLOT, Slot, type Status } from "./slot.ts";
+import { NO_OID, shownName, SLOT, Slot, type Status } from "./slot.ts";
+import { constructionTraps, STORED_TRAPS, wrap } from "./traps.ts";
 
 export type { Status } from "./slot.ts";
 
@@ -48,7 +56,10 @@ interface Holder {
 export class PersistentObject {
   /** Makes an object that belongs to no connection until it is reachable at a commit. */
   constructor() {
-    install(this);
+    // A proxy hides the slot by itself, in less time than this takes.
+    if (willBeWrapped) install(this);
+    else installHidden(this);
+    willBeWrapped = false;
   }
 
   /**
@@ -58,7 +69,7 @@ export class PersistentObject {
    * `static override _p_create() { return new Account(); }`.
    */
   static _p_create(this: { prototype: PersistentObject }): PersistentObject {
-    return install(Object.create(this.prototype));
+    return installHidden(Object.create(this.prototype));
   }
 
   /** The object's number, or `undefined` before the first commit. */
@@ -84,7 +95,10 @@ export class PersistentObject {
 
   /** The name that the object's class is stored under. */
   get _p_className(): string {
-    return (this as unknown as Holder)[SLOT].className || this.constructor.name;
+    const { oid, className, target } = (this as unknown as Holder)[SLOT];
+    return oid === NO_OID
+      ? nameOfClass(Object.getPrototypeOf(target))
+      : className;
   }
 
   /** Returns whether the state is not in memory. */
@@ -128,25 +142,49 @@ export class PersistentObject {
   /**
    * Returns what is to be stored: by default the object itself, whose
    * enumerable string-keyed properties count, but not those whose names begin
-   * with `_v_`. `this` is the bare object.
+   * with `_v_`. What it reads and changes of the object is not noted.
    */
   _p_getState(): Record<string, unknown> {
-    return this as unknown as Record<string, unknown>;
+    return fieldsOf(bareOf(this));
   }
 
-  /** Takes the state that was stored. `this` is the bare object, which is blank. */
+  /** Takes the state that was stored, while the object is blank. What it changes of the object is not noted. */
   _p_setState(state: Record<string, unknown>): void {
-    Object.assign(this, state);
+    setFields(bareOf(this), state);
   }
 
-  /** Drops the state. `this` is the bare object. */
+  /**
+   * Drops the state. A class that overrides it drops all that its
+   * `_p_setState` sets. If it throws, the object cannot be used any more.
+   */
   _p_clearState(): void {
-    const keys = Object.keys(this);
+    const bare = bareOf(this);
+    const keys = Object.keys(bare);
     // Last first: V8 then keeps the object in its fast form.
-    for (let i = keys.length - 1; i >= 0; i--) {
-      delete (this as Record<string, unknown>)[keys[i]!];
-    }
+    for (let i = keys.length - 1; i >= 0; i--) delete bare[keys[i]!];
+    forgetKept(bare);
   }
+}
+
+/** Returns the name that a class has in the program, empty if it has none. */
+export function nameOfClass(prototype: object): string {
+  // An object may have a `constructor` of its own, and a class a `name`.
+  const name: unknown = prototype.constructor?.name;
+  return typeof name === "string" ? name : "";
+}
+
+/** Whether the object that is being constructed gets a proxy around it. */
+let willBeWrapped = false;
+
+/** Tells the constructor of {@linkcode PersistentObject} that a proxy will hide the slot. */
+export function announceWrap(): void {
+  willBeWrapped = true;
+}
+
+/** Returns the object that holds the state, past its proxy. */
+function bareOf(object: PersistentObject): Record<string, unknown> {
+  const { target } = (object as unknown as Holder)[SLOT];
+  return target as unknown as Record<string, unknown>;
 }
 
 function install<T extends object>(object: T): T {
@@ -156,97 +194,67 @@ function install<T extends object>(object: T): T {
   return object;
 }
 
-/** Puts a proxy around a persistent object, and makes it what the program holds. */
-export function wrap<T extends PersistentObject>(
-  target: T,
-  handler: ProxyHandler<T>,
-): T {
-  const proxy = new Proxy(target, handler);
-  (target as unknown as Holder)[SLOT].self = proxy;
-  return proxy;
+/** Makes the bare object of a ghost that gets a proxy around it. */
+export function bareGhost(prototype: object): PersistentObject {
+  return install(Object.create(prototype));
 }
 
-/** Returns whether a property says something about the object, rather than being its state. */
-function isBookkeeping(key: string | symbol): boolean {
-  return typeof key === "symbol" || key.startsWith("_p_");
-}
-
-type Target = PersistentObject & Holder & Record<string | symbol, unknown>;
-
-function load(target: Target, key: string | symbol): void {
-  const slot = target[SLOT];
-  if (slot.serial !== slot.owner.serial && !isBookkeeping(key)) {
-    slot.owner.access(slot);
-  }
-}
-
-function inheritsAccessor(target: object, key: string): boolean {
-  if (Object.hasOwn(target, key) || !(key in target)) return false;
-  let at = Object.getPrototypeOf(target);
-  while (!Object.hasOwn(at, key)) at = Object.getPrototypeOf(at);
-  return "get" in Object.getOwnPropertyDescriptor(at, key)!;
+function installHidden<T extends object>(object: T): T {
+  return Object.defineProperty(object, SLOT, {
+    value: new Slot(object as unknown as PersistentObject),
+  });
 }
 
 /**
- * Loads a ghost before anything is read, and notes changes. One handler serves
- * all objects. It has no `defineProperty` trap, since that would make
- * constructing an object four times as expensive: class fields are defined,
- * not set.
+ * Gives an object fields of a state: defines them, since assigning would run
+ * setters. What the class has a member for is kept aside, as in loading.
  */
-const handler: ProxyHandler<Target> = {
-  get(target, key, receiver) {
-    const slot = target[SLOT];
-    if (slot.serial !== slot.owner.serial && !isBookkeeping(key)) {
-      slot.owner.access(slot);
-    }
-    return Reflect.get(target, key, receiver);
-  },
-  set(target, key, value, receiver) {
-    const slot = target[SLOT];
-    if (receiver !== slot.self || typeof key === "symbol") {
-      return Reflect.set(target, key, value, receiver);
-    }
-    if (key.startsWith("_p_")) {
-      throw new ClassError(
-        `Cannot assign ${slot.self._p_className}.${key}: names that begin with _p_ are Dhara's own`,
+export function setFields(
+  target: object,
+  fields: Record<string, unknown>,
+): void {
+  for (const name of Object.keys(fields)) {
+    if (name in target && keepAside(target, name, fields[name])) continue;
+    Object.defineProperty(target, name, {
+      value: fields[name],
+      writable: true,
+      enumerable: true,
+      configurable: true,
+    });
+  }
+}
+
+/**
+ * Checks that a new object can be emptied and filled again, which a constant
+ * or a frozen object cannot.
+ *
+ * @throws {EncodeError} naming the property.
+ */
+export function checkCanBeDropped(target: PersistentObject): void {
+  // The name is needed for an error only.
+  const name = () => shownName((target as unknown as Holder)[SLOT]);
+  if (!Object.isExtensible(target)) {
+    throw new EncodeError(
+      `a frozen or sealed ${name()} cannot be stored: its state must be dropped and loaded again`,
+    );
+  }
+  const inherited = inheritedNames(Object.getPrototypeOf(target));
+  for (const key of Object.keys(target)) {
+    const property = Object.getOwnPropertyDescriptor(target, key)!;
+    if (!property.configurable || !property.writable) {
+      throw new EncodeError(
+        `${name()}.${key} is ${
+          property.get || property.set ? "an accessor" : "a constant"
+        }: a property that is stored has a value, which can be changed and deleted; make it not enumerable if it need not be stored, or a getter of the class`,
       );
     }
-    slot.noteAccess();
-    if (inheritsAccessor(target, key)) {
-      return Reflect.set(target, key, value, receiver);
+    if (!inherited.has(key) || key.startsWith("_v_")) continue;
+    const why = whyHidden(target, key, property.value);
+    if (why !== undefined) {
+      throw new EncodeError(`${name()}.${key}: ${why}`);
     }
-    if (!key.startsWith("_v_")) slot.noteChange();
-    target[key] = value;
-    return true;
-  },
-  has(target, key) {
-    load(target, key);
-    return key in target;
-  },
-  deleteProperty(target, key) {
-    load(target, key);
-    if (key === SLOT) return false;
-    if (Object.hasOwn(target, key) && typeof key === "string") {
-      if (!key.startsWith("_v_")) target[SLOT].noteChange();
-    }
-    return Reflect.deleteProperty(target, key);
-  },
-  ownKeys(target) {
-    load(target, "");
-    return Reflect.ownKeys(target).filter((key) => key !== SLOT);
-  },
-  getOwnPropertyDescriptor(target, key) {
-    load(target, key);
-    return key === SLOT
-      ? undefined
-      : Reflect.getOwnPropertyDescriptor(target, key);
-  },
-  preventExtensions(target) {
-    throw new ClassError(
-      `Cannot freeze ${target._p_className}: a persistent object must be able to load and drop its state`,
-    );
-  },
-};
+  }
+}
 
 /**
  * The base class of objects that are stored by themselves: extend it and
@@ -257,9 +265,9 @@ const handler: ProxyHandler<Target> = {
  * whose names begin with `_v_` (volatile). Names that begin with `_p_` are
  * Dhara's own. Plain arrays, objects, `Map`s and `Set`s inside the object are
  * stored with it but not watched: call `_p_noteChange()` after changing one in
- * place. Nor is watched what goes around assignment, which is
- * `Object.defineProperty` and `super.name = value`: call it before these, since
- * it loads the object.
+ * place. A property that is stored has a value, which can be changed and
+ * deleted: constants and accessors are refused, unless they are not enumerable,
+ * and so is `Object.freeze`.
  *
  * @example
  * ```ts
@@ -286,8 +294,9 @@ const handler: ProxyHandler<Target> = {
 export class Persistent extends PersistentObject {
   /** Makes an object that belongs to no connection until it is reachable at a commit. */
   constructor() {
+    willBeWrapped = true;
     super();
-    return wrap(this as unknown as Target, handler) as unknown as this;
+    return wrap(this, constructionTraps());
   }
 
   /**
@@ -297,7 +306,7 @@ export class Persistent extends PersistentObject {
   static override _p_create(
     this: { prototype: PersistentObject },
   ): PersistentObject {
-    return wrap(install(Object.create(this.prototype)), handler as object);
+    return wrap(bareGhost(this.prototype), STORED_TRAPS);
   }
 }
 

@@ -52,6 +52,12 @@ export class Slot {
   owner: Owner = DETACHED;
   /** The name that it is stored under; empty until it is known. */
   className = "";
+  /** The generation of the cache that holds it, 0 if none does. */
+  generation = 0;
+  /** Whether the object by whose load it was made still has that state, and so holds it. */
+  anchored = false;
+  /** The objects that were made when this one was loaded. */
+  made: readonly Slot[] | undefined = undefined;
   /** The bare object that holds the state. */
   readonly target: PersistentObject;
   /** What the program holds: the proxy around `target`, or `target` itself. */
@@ -77,14 +83,6 @@ export class Slot {
     }
   }
 
-  /** Drops the state: the next access loads it again. */
-  becomeGhost(): void {
-    if (this.status === "ghost") return;
-    this.target._p_clearState();
-    this.status = "ghost";
-    this.serial = -1;
-  }
-
   /** Takes the object back from its connection, as if it had never been stored. */
   detach(): void {
     this.oid = NO_OID;
@@ -104,4 +102,9 @@ export function slotOf(value: object): Slot | undefined {
   return slot !== undefined && (slot.self === value || slot.target === value)
     ? slot
     : undefined;
+}
+
+/** Returns how a message names an object's class. */
+export function shownName(slot: Slot): string {
+  return slot.self._p_className || "(unnamed class)";
 }

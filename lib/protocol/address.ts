@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { resolve } from "node:path";
 
 /** The host a server listens on unless told otherwise. */
 export const DEFAULT_HOST = "127.0.0.1";
@@ -25,12 +26,14 @@ export type Address =
   | { transport: "tcp"; hostname: string; port: number }
   | { transport: "unix"; path: string };
 
-/** Makes an address of what the user gave. */
+/** Makes an address of what the user gave. A path is resolved now, wherever the program goes later. */
 export function toAddress(options: AddressOptions): Address {
   if (options.address !== undefined) {
     return {
       transport: "unix",
-      path: options.address.replace(/^@/, "\0"),
+      path: options.address.startsWith("@")
+        ? options.address.replace("@", "\0")
+        : resolve(options.address),
     };
   }
   return {

@@ -7,12 +7,24 @@
 import { Worker } from "node:worker_threads";
 import { ServerUnavailableError } from "../errors.ts";
 import { type Address, formatAddress } from "./address.ts";
-import { clientWorker, DATA, Outcome, Request, Slot } from "./client_worker.ts";
+import {
+  DATA,
+  LOADER,
+  Outcome,
+  PROGRAM,
+  Request,
+  Slot,
+  type WorkerData,
+} from "./client_worker.ts";
 
 /** Bytes that travel through shared memory at once. */
 const ROOM = 1024 * 1024;
-/** How long the worker may take to start, in milliseconds. */
+/** How long the worker may take to begin, in milliseconds; whatever goes wrong then it tells at once. */
 const START = 30_000;
+/** How much longer than a socket may be silent the worker itself may be, in milliseconds. */
+const GRACE = 5000;
+/** A timer cannot be set to more. */
+const LONGEST = 2 ** 31 - 1;
 
 /** A worker that owns any number of sockets, and the memory shared with it. */
 export class SocketWorker {
@@ -27,20 +39,36 @@ export class SocketWorker {
   /**
    * Starts the worker.
    *
-   * @param timeout How long to wait for any answer, in milliseconds.
+   * @param timeout How long to wait while no byte moves, in milliseconds.
+   * @param program What the worker runs; tests give it another.
+   * @throws {ServerUnavailableError} if the worker cannot be started.
    */
-  constructor(timeout: number) {
+  constructor(timeout: number, program: string = PROGRAM) {
     const memory = new SharedArrayBuffer(DATA + ROOM);
     this.#control = new Int32Array(memory, 0, DATA / 4);
     this.data = new Uint8Array(memory, DATA);
-    this.#timeout = timeout;
-    const program = encodeURIComponent(`(${clientWorker})()`);
-    this.#worker = new Worker(new URL(`data:text/javascript,${program}`), {
-      workerData: memory,
-    });
-    // A program that forgets to close its storage must be able to end.
-    this.#worker.unref();
-    this.#wait(START, "the worker for the network does not start");
+    this.#timeout = Math.min(timeout, LONGEST - GRACE);
+    const workerData: WorkerData = {
+      memory,
+      timeout: this.#timeout,
+      program: toUrl(program),
+      names: { Request, Slot, Outcome, DATA },
+    };
+    try {
+      this.#worker = new Worker(new URL(toUrl(LOADER)), { workerData });
+      // It tells what goes wrong in a request; what goes wrong beside one ends it.
+      this.#worker.on("error", () => this.terminate());
+      // A program that forgets to close its storage must be able to end.
+      this.#worker.unref();
+      this.#wait(START);
+      if (this.#control[Slot.outcome] !== Outcome.okay) throw this.#error();
+    } catch (cause) {
+      this.terminate();
+      throw new ServerUnavailableError(
+        `Cannot start the worker for the network: ${messageOf(cause)}`,
+        { cause },
+      );
+    }
   }
 
   /** Whether it can be used still. */
@@ -78,46 +106,63 @@ export class SocketWorker {
     this.#worker = undefined;
   }
 
+  /** Whether all that the last request had to send is on its way. */
+  get sent(): boolean {
+    return this.#control[Slot.sent] !== 0;
+  }
+
   #ask(
     request: number,
     socket: number,
     length: number,
     least: number,
   ): number {
+    const control = this.#control;
+    control[Slot.sent] = 0;
     if (this.#worker === undefined) {
       throw new ServerUnavailableError("the connection was given up before");
     }
-    const control = this.#control;
     control[Slot.request] = request;
     control[Slot.socket] = socket;
     control[Slot.length] = length;
     control[Slot.least] = least;
     this.#worker.postMessage(0);
-    this.#wait(
-      this.#timeout,
-      `no answer came within ${this.#timeout / 1000} seconds`,
-    );
-    const outcome = control[Slot.outcome];
-    if (outcome === Outcome.closed) {
-      throw new ServerUnavailableError("the server closed the connection");
+    this.#wait(this.#timeout + GRACE);
+    switch (control[Slot.outcome]) {
+      case Outcome.okay:
+        return control[Slot.length]!;
+      case Outcome.closed:
+        throw new ServerUnavailableError("the server closed the connection");
+      case Outcome.silent:
+        throw new ServerUnavailableError(
+          `no answer came within ${this.#timeout / 1000} seconds`,
+        );
+      default:
+        throw this.#error();
     }
-    if (outcome === Outcome.error) throw this.#error();
-    return control[Slot.length]!;
   }
 
-  #wait(timeout: number, complaint: string): void {
+  /** Waits for an answer, while the worker does something at least once in the time. */
+  #wait(patience: number): void {
     const control = this.#control;
     const before = this.#answers;
-    const end = performance.now() + timeout;
+    let steps = Atomics.load(control, Slot.steps);
+    let end = performance.now() + patience;
     // The worker counts an answer and then wakes us, which may come so late
     // that it wakes us while we wait for the next one: the count decides.
     while (Atomics.load(control, Slot.answers) === before) {
       const left = Math.max(0, end - performance.now());
-      if (Atomics.wait(control, Slot.answers, before, left) === "timed-out") {
-        // The worker may write to the shared memory at any time from now on.
-        this.terminate();
-        throw new ServerUnavailableError(complaint);
+      if (Atomics.wait(control, Slot.answers, before, left) !== "timed-out") {
+        continue;
       }
+      const now = Atomics.load(control, Slot.steps);
+      if (now === steps) {
+        // It may write to the shared memory at any time from now on.
+        this.terminate();
+        throw new ServerUnavailableError("it does not answer");
+      }
+      steps = now;
+      end = performance.now() + patience;
     }
     this.#answers++;
   }
@@ -147,6 +192,7 @@ export class BlockingSocket {
   #input = new Uint8Array(2 * ROOM);
   #start = 0;
   #end = 0;
+  #sent = true;
   #broken: Error | undefined;
 
   /**
@@ -201,6 +247,16 @@ export class BlockingSocket {
     }
   }
 
+  /** Bytes that have arrived and were not read yet. */
+  get available(): number {
+    return this.#end - this.#start;
+  }
+
+  /** Whether the system has taken all of what the last round trip had to send. */
+  get sent(): boolean {
+    return this.#sent;
+  }
+
   /** Sends what was written and is not sent yet. */
   flush(): void {
     if (this.#written > 0) this.#exchange(0);
@@ -213,7 +269,7 @@ export class BlockingSocket {
    * @throws {ServerUnavailableError} if the server is gone.
    */
   read(count: number, least: number = count): Uint8Array {
-    if (this.#end - this.#start < count) this.#fill(count, least);
+    if (this.available < count) this.#fill(count, least);
     const start = this.#start;
     this.#start += count;
     return this.#input.subarray(start, this.#start);
@@ -228,7 +284,7 @@ export class BlockingSocket {
 
   /** Reads any number of bytes, as a new array that grows as they come. */
   readLarge(count: number, least = count): Uint8Array {
-    if (count <= this.#end - this.#start) return this.read(count).slice();
+    if (count <= this.available) return this.read(count).slice();
     let bytes = new Uint8Array(Math.min(count, ROOM));
     let length = 0;
     while (length < count) {
@@ -240,7 +296,7 @@ export class BlockingSocket {
       if (this.#start === this.#end) {
         this.#fill(1, least - length);
       }
-      const more = Math.min(this.#end - this.#start, bytes.length - length);
+      const more = Math.min(this.available, bytes.length - length);
       bytes.set(this.read(more), length);
       length += more;
     }
@@ -250,6 +306,7 @@ export class BlockingSocket {
   /** Gives the socket up for the given reason, which every later use will tell; returns it. */
   fail<E extends Error>(reason: E): E {
     this.#broken ??= reason;
+    this.#start = this.#end = 0;
     this.close();
     return reason;
   }
@@ -261,7 +318,12 @@ export class BlockingSocket {
     );
     const socket = this.#socket;
     this.#socket = 0;
-    if (socket !== 0) this.#worker.close(socket);
+    if (socket === 0) return;
+    try {
+      this.#worker.close(socket);
+    } catch {
+      // The worker is gone, and its sockets with it.
+    }
   }
 
   #room(count: number): void {
@@ -281,11 +343,14 @@ export class BlockingSocket {
   #exchange(least: number): void {
     const written = this.#written;
     this.#written = 0;
+    this.#sent = false;
     if (this.#broken !== undefined) throw this.#broken;
     let received;
     try {
       received = this.#worker.exchange(this.#socket, written, least);
+      this.#sent = true;
     } catch (cause) {
+      this.#sent = this.#worker.sent;
       throw this.fail(
         new ServerUnavailableError(
           `Lost the server at ${this.name}: ${messageOf(cause)}`,
@@ -296,6 +361,11 @@ export class BlockingSocket {
     this.#input.set(this.#worker.data.subarray(0, received), this.#end);
     this.#end += received;
   }
+}
+
+/** The text of a module as a URL that can be imported, for which no permission is needed. */
+function toUrl(program: string): string {
+  return `data:text/javascript,${encodeURIComponent(program)}`;
 }
 
 function connectComplaint(cause: unknown): string {

@@ -1,7 +1,8 @@
 /**
  * A socket as the server uses it: buffered both ways. Answers wait in a buffer
  * until the server would have to wait for the client, or until there are many,
- * so that requests sent together are answered together.
+ * so that requests sent together are answered together. It knows for how long
+ * the client has kept the server waiting.
  *
  * @module
  */
@@ -11,9 +12,16 @@ import { type Oid, writeOid } from "../serialize/record.ts";
 const BUFFER = 64 * 1024;
 /** How much is allocated at once for bytes that were announced but are not here yet. */
 const STEP = 1024 * 1024;
+/** How much is written at once, so that it can be seen whether the client takes it. */
+const PIECE = 256 * 1024;
+/** After so many bytes that came or went the client is not late any more. */
+const PROGRESS = 64 * 1024;
 
 /** The buffered socket of one client. */
 export class Channel {
+  /** Whether anything was sent to the client. */
+  hasAnswered = false;
+
   #conn: Deno.Conn;
   #input = new Uint8Array(BUFFER);
   #start = 0;
@@ -22,6 +30,12 @@ export class Channel {
   #output = new Uint8Array(2 * BUFFER + 64);
   #view = new DataView(this.#output.buffer);
   #length = 0;
+  /** Since when the server waits for the client, if it does. */
+  #waitingSince: number | undefined;
+  /** How long it waited before, since the client last made progress. */
+  #waited = 0;
+  /** How many bytes came or went meanwhile. */
+  #moved = 0;
 
   /** Wraps a connected socket. */
   constructor(conn: Deno.Conn) {
@@ -31,6 +45,22 @@ export class Channel {
   /** Bytes that have arrived and were not read yet. */
   get available(): number {
     return this.#end - this.#start;
+  }
+
+  /**
+   * For how long, in milliseconds, the server has waited for the client since
+   * the last 64 KiB came or went, or since `begin()`. The time in which the
+   * server was busy itself does not count. 0 if it does not wait now.
+   */
+  stalledFor(now: number): number {
+    return this.#waitingSince === undefined
+      ? 0
+      : this.#waited + now - this.#waitingSince;
+  }
+
+  /** Begins to measure anew how long the client takes. */
+  begin(): void {
+    this.#waited = this.#moved = 0;
   }
 
   /**
@@ -63,7 +93,7 @@ export class Channel {
         larger.set(bytes);
         bytes = larger;
       }
-      const more = await this.#conn.read(bytes.subarray(length));
+      const more = await this.#receive(bytes.subarray(length));
       if (more === null) throw stopped(length, count);
       length += more;
     }
@@ -120,10 +150,29 @@ export class Channel {
   }
 
   async #write(bytes: Uint8Array): Promise<void> {
+    this.hasAnswered = true;
     let written = 0;
     while (written < bytes.length) {
-      written += await this.#conn.write(bytes.subarray(written));
+      const piece = bytes.subarray(written, written + PIECE);
+      this.#waitingSince = performance.now();
+      const more = await this.#conn.write(piece);
+      this.#noteProgress(more);
+      written += more;
     }
+  }
+
+  async #receive(into: Uint8Array): Promise<number | null> {
+    this.#waitingSince = performance.now();
+    const more = await this.#conn.read(into);
+    this.#noteProgress(more ?? 0);
+    return more;
+  }
+
+  #noteProgress(bytes: number): void {
+    this.#waited += performance.now() - this.#waitingSince!;
+    this.#waitingSince = undefined;
+    this.#moved += bytes;
+    if (this.#moved >= PROGRESS) this.begin();
   }
 
   async #fill(count: number): Promise<void> {
@@ -140,7 +189,7 @@ export class Channel {
   async #more(): Promise<boolean> {
     await this.flush();
     if (this.available === 0) this.#start = this.#end = 0;
-    const more = await this.#conn.read(this.#input.subarray(this.#end));
+    const more = await this.#receive(this.#input.subarray(this.#end));
     if (more === null) return false;
     this.#end += more;
     return true;

@@ -8,16 +8,19 @@ import {
   ProtocolError,
   ReadConflictError,
   ServerUnavailableError,
+  StorageError,
 } from "../errors.ts";
 import { type Oid, readOid, recordOid } from "../serialize/record.ts";
 import type { BlockingSocket } from "./blocking_socket.ts";
-import { Command, PROTOCOL_1, Status } from "./protocol1.ts";
+import { Command, NO_ROOM, PROTOCOL_1, Status } from "./protocol1.ts";
 import { type Records, transactionLength } from "./transaction.ts";
 
 /** The most objects asked for in one `B` request. */
 const LOAD_MANY = 5000;
 /** The longest answer believed in, in bytes; a longer one means that the server talks nonsense. */
 const LONGEST = 2 ** 30;
+/** Bytes of a list of numbers that are read at once. */
+const PIECE = 64 * 1024;
 
 /** The requests of protocol 1. */
 export class Client1 {
@@ -29,24 +32,36 @@ export class Client1 {
     socket.writeByte(Command.version);
     socket.writeUint32(PROTOCOL_1);
     const theirs = socket.readUint32();
+    if (theirs === NO_ROOM) {
+      throw socket.fail(
+        new ServerUnavailableError(
+          `Cannot connect to ${socket.name}: the server has as many clients as it takes`,
+        ),
+      );
+    }
     if (theirs !== PROTOCOL_1) {
       throw this.#nonsense(`it speaks protocol ${theirs}, not ${PROTOCOL_1}`);
     }
   }
 
+  /** The server's address, as people write it. */
+  get name(): string {
+    return this.#socket.name;
+  }
+
   /** `M`: returns `count` new numbers. */
   allocate(count: number): Oid[] {
-    const socket = this.#socket;
+    this.#checkInStep();
     for (let left = count; left > 0; left -= 255) {
-      socket.writeByte(Command.newOids);
-      socket.writeByte(Math.min(left, 255));
+      this.#socket.writeByte(Command.newOids);
+      this.#socket.writeByte(Math.min(left, 255));
     }
     return this.#readOids(count);
   }
 
   /** `L`: returns one record. */
   load(oid: Oid): Uint8Array {
-    this.#socket.writeByte(Command.load);
+    this.#request(Command.load);
     this.#socket.writeOid(oid);
     const record = this.#readRecord(oid, 1);
     if (record instanceof Error) throw record;
@@ -59,7 +74,7 @@ export class Client1 {
     let missing: Error | undefined;
     for (let from = 0; from < oids.length; from += LOAD_MANY) {
       const batch = oids.slice(from, from + LOAD_MANY);
-      this.#socket.writeByte(Command.loadMany);
+      this.#request(Command.loadMany);
       this.#socket.writeUint32(batch.length);
       for (const oid of batch) this.#socket.writeOid(oid);
       // All answers have to be read, even after one that says no.
@@ -75,13 +90,13 @@ export class Client1 {
 
   /** `S`: moves the server's snapshot; returns what was changed since the last one. */
   sync(): Oid[] {
-    this.#socket.writeByte(Command.sync);
+    this.#request(Command.sync);
     return this.#readOids(this.#readCount());
   }
 
   /** `C`: moves the server's snapshot; returns what was changed. The server waits for the records. */
   beginCommit(): Oid[] {
-    this.#socket.writeByte(Command.commit);
+    this.#request(Command.commit);
     return this.#readOids(this.#readCount());
   }
 
@@ -94,8 +109,9 @@ export class Client1 {
   /**
    * Ends a commit that was begun; returns false on a conflict.
    *
-   * @throws {ServerUnavailableError} if no answer came: the server has refused
-   * the commit, or it is gone, before or after it stored it.
+   * @throws {ServerUnavailableError} if no answer came. Once all bytes were on
+   * their way, the server has refused the commit, or it is gone, before or
+   * after it stored it; nobody can say which.
    */
   finishCommit(records: Records): boolean {
     const status = this.#sendCommit(records);
@@ -106,6 +122,7 @@ export class Client1 {
 
   #sendCommit(records: Records): number | undefined {
     const socket = this.#socket;
+    let complete = false;
     try {
       socket.writeUint32(transactionLength(records));
       for (const [oid, record] of records) {
@@ -113,20 +130,26 @@ export class Client1 {
         socket.writeOid(oid);
         socket.write(record);
       }
+      complete = true;
       return socket.read(1)[0];
     } catch (cause) {
       if (!(cause instanceof ServerUnavailableError)) throw cause;
-      throw new ServerUnavailableError(
-        `${cause.message}; it may have refused the commit (its log tells why) or stored it`,
-        { cause },
-      );
+      const fate = complete && socket.sent
+        ? "it may have refused the commit (its log tells why) or stored it"
+        : "nothing was stored";
+      throw new ServerUnavailableError(`${cause.message}; ${fate}`, { cause });
     }
   }
 
   /** `P`: begins to pack. */
   pack(): void {
-    this.#socket.writeByte(Command.pack);
+    this.#request(Command.pack);
     const status = this.#socket.read(1)[0];
+    if (status === Status.invalid) {
+      throw new StorageError(
+        `Cannot pack: the server at ${this.name} refuses it; its log tells why`,
+      );
+    }
     if (status !== Status.okay) {
       throw this.#nonsense(`it answered a pack with byte ${status}`);
     }
@@ -178,11 +201,31 @@ export class Client1 {
     if (8 * count > LONGEST) {
       throw this.#nonsense(`it announced ${count} numbers`);
     }
-    const bytes = this.#socket.readLarge(8 * count);
-    const view = new DataView(bytes.buffer);
-    return this.#understand(() =>
-      Array.from({ length: count }, (_, i) => readOid(view, 8 * i))
-    );
+    const oids: Oid[] = [];
+    while (oids.length < count) {
+      const left = 8 * (count - oids.length);
+      const bytes = this.#socket.read(Math.min(left, PIECE), left);
+      const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+      this.#understand(() => {
+        for (let at = 0; at < bytes.length; at += 8) {
+          oids.push(readOid(view, at));
+        }
+      });
+    }
+    return oids;
+  }
+
+  /** Begins a request. */
+  #request(command: number): void {
+    this.#checkInStep();
+    this.#socket.writeByte(command);
+  }
+
+  /** After an answer nothing more may come: whatever does would pass for the next answer. */
+  #checkInStep(): void {
+    const left = this.#socket.available;
+    if (left === 0) return;
+    throw this.#nonsense(`it sent ${left} bytes that nobody asked for`);
   }
 
   /** Bytes that cannot be read are the server's fault. */

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { dirname } from "node:path";
 import { ListenError } from "../errors.ts";
 import { type Address, formatAddress } from "./address.ts";
 
@@ -31,13 +32,18 @@ export async function listenAt(address: Address): Promise<Listening> {
   }
   const { path } = address;
   const abstract = path.startsWith("\0");
-  if (!abstract) await removeStale(address, path);
-  const listener = attempt(
-    address,
-    () => Deno.listen({ transport: "unix", path }),
-  );
-  if (abstract) return { listener, close: () => listener.close() };
-  const { ino, dev } = Deno.lstatSync(path);
+  const listen = () =>
+    attempt(address, () => Deno.listen({ transport: "unix", path }));
+  if (abstract) {
+    const listener = listen();
+    return { listener, close: () => listener.close() };
+  }
+  const { listener, ino, dev } = await alone(dirname(path), async () => {
+    await removeStale(address, path);
+    const listener = listen();
+    const { ino, dev } = Deno.lstatSync(path);
+    return { listener, ino, dev };
+  });
   return {
     listener,
     close() {
@@ -67,6 +73,32 @@ function attempt(address: Address, listen: () => Deno.Listener): Deno.Listener {
   }
 }
 
+/** How long to wait for other servers that start in the same folder, in milliseconds. */
+const PATIENCE = 2000;
+
+/**
+ * Does something while no other server does it in the same folder: of two that
+ * find the same stale socket, the slower one would remove the new socket of the
+ * other. A folder that cannot be locked is no hindrance.
+ */
+async function alone<T>(folder: string, work: () => Promise<T>): Promise<T> {
+  let file;
+  try {
+    file = Deno.openSync(folder);
+    const until = Date.now() + PATIENCE;
+    while (!file.tryLockSync(true) && Date.now() < until) {
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+  } catch {
+    // Such as on systems that do not open folders. Without the lock it is as safe as can be.
+  }
+  try {
+    return await work();
+  } finally {
+    file?.close();
+  }
+}
+
 /** Removes a Unix socket on which nobody answers. */
 async function removeStale(address: Address, path: string): Promise<void> {
   const file = lstat(path);
@@ -81,8 +113,9 @@ async function removeStale(address: Address, path: string): Promise<void> {
   try {
     conn = await Deno.connect({ transport: "unix", path });
   } catch (cause) {
+    if (cause instanceof Deno.errors.NotFound) return;
     if (cause instanceof Deno.errors.ConnectionRefused) {
-      Deno.removeSync(path);
+      remove(address, path);
       return;
     }
     throw new ListenError(
@@ -94,6 +127,21 @@ async function removeStale(address: Address, path: string): Promise<void> {
   throw new ListenError(
     `Cannot listen on ${name}: another server answers there`,
   );
+}
+
+function remove(address: Address, path: string): void {
+  try {
+    Deno.removeSync(path);
+  } catch (cause) {
+    // Somebody else has removed it.
+    if (cause instanceof Deno.errors.NotFound) return;
+    throw new ListenError(
+      `Cannot listen on ${
+        formatAddress(address)
+      }: the socket that a dead server has left cannot be removed`,
+      { cause },
+    );
+  }
 }
 
 function lstat(path: string): Deno.FileInfo | undefined {

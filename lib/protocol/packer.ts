@@ -36,11 +36,23 @@ export class Packer {
     return this.#running !== undefined;
   }
 
-  /** Begins a pack, unless one is under way. */
-  start(): void {
-    if (this.running || this.#stopping) return;
+  /**
+   * Begins a pack, unless one is under way. Returns false if the storage cannot
+   * be packed, such as one that is read-only.
+   */
+  start(): boolean {
+    if (this.running) return true;
+    if (this.#stopping) return false;
+    let steps: Iterable<PackProgress>;
+    try {
+      steps = this.#storage.packInSteps();
+    } catch (error) {
+      this.#events.failed(error);
+      return false;
+    }
     this.#events.started();
-    this.#running = this.#run().finally(() => this.#running = undefined);
+    this.#running = this.#run(steps).finally(() => this.#running = undefined);
+    return true;
   }
 
   /** Gives up the pack that is under way; the storage is as before then. */
@@ -49,14 +61,14 @@ export class Packer {
     await this.#running;
   }
 
-  async #run(): Promise<void> {
+  async #run(steps: Iterable<PackProgress>): Promise<void> {
     let last: PackProgress | undefined;
     try {
       await turn();
       let began = Date.now();
       // Leaving the loop early ends the iteration, which lets the storage clean up.
       if (this.#stopping) return;
-      for (const progress of this.#storage.pack()) {
+      for (const progress of steps) {
         last = progress;
         if (Date.now() - began < TURN) continue;
         await turn();

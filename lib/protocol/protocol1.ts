@@ -8,15 +8,23 @@ import {
   ObjectNotFoundError,
   ProtocolError,
   ReadConflictError,
+  StorageError,
 } from "../errors.ts";
 import { type Oid, readOid, ROOT_OID } from "../serialize/record.ts";
-import type { Session, Storage } from "../storage/storage.ts";
+import type { CommitResult, Session, Storage } from "../storage/storage.ts";
 import type { Channel } from "./channel.ts";
-import { parseTransaction } from "./transaction.ts";
+import { KnownObjects } from "./known_objects.ts";
+import type { Limits } from "./limits.ts";
+import type { Room } from "./room.ts";
+import { parseTransaction, type Records } from "./transaction.ts";
+import type { Turns } from "./turns.ts";
 import type { UnusedOids } from "./unused_oids.ts";
 
 /** The number of this protocol. */
 export const PROTOCOL_1 = 1;
+
+/** What a server answers to a greeting in place of its protocol when it takes no more clients. */
+export const NO_ROOM = 0;
 
 /** The letters of the requests. */
 export const Command = {
@@ -39,34 +47,37 @@ export const Status = {
   invalid: 0x49, // I
 } as const;
 
-/** What a client may ask for at most. */
-export interface Limits {
-  /** Bytes of one commit. */
-  readonly transactionBytes: number;
-  /** Objects in one `B` request. */
-  readonly loadMany: number;
-  /** Numbers that a client holds and has not used. */
-  readonly unusedOids: number;
-}
-
 /** What the clients of a server have in common. */
 export interface Shared {
   readonly storage: Storage;
   readonly limits: Limits;
   readonly unused: UnusedOids<Client>;
+  readonly turns: Turns<Client>;
+  readonly room: Room<Client>;
   readonly allowQuit: boolean;
   /** Whether the server is stopping: no further requests are taken. */
   readonly stopping: boolean;
-  /** Begins to pack, unless that is under way. */
-  pack(): void;
+  /** Begins to pack, unless that is under way; returns false if it cannot. */
+  pack(): boolean;
   /** Begins to stop the server. */
   quit(): void;
   /** Notes a commit of so many objects and bytes. */
   committed(client: Client, objects: number, bytes: number): void;
+  /** Notes that a client was told no, and why. */
+  refused(client: Client, why: string): void;
 }
 
 /** How long a long answer may go on before other clients get their turn, in milliseconds. */
 const TURN = 10;
+
+/** Requests and answers of so many bytes need no room of their own: the client's buffers are as long. */
+const SMALL = 64 * 1024;
+
+/**
+ * How long a client may keep the others waiting without a sign of life, in
+ * milliseconds: for its commit, for room in memory, for the end of the server.
+ */
+const PATIENCE = 1000;
 
 /** One client of a server. */
 export class Client {
@@ -76,15 +87,34 @@ export class Client {
   readonly name: string;
   #shared: Shared;
   #channel: Channel;
+  #trusted: boolean;
   #session: Session;
+  #known = new KnownObjects();
+  /** What others have changed and this client, which does not know it, was not told yet. */
+  #untold = new Set<Oid>();
   #greeted = false;
+  #connected = performance.now();
+  /** Whether its last commit was refused for what others did meanwhile, so that the next one gets a turn. */
+  #wasRefused = false;
+  /** Whether it has kept others waiting in vain, and gets no more turns until it has committed. */
+  #wastesTurns = false;
 
-  /** Makes the client that sits at the other end of a channel. */
-  constructor(name: string, channel: Channel, shared: Shared) {
+  /**
+   * Makes the client that sits at the other end of a channel. Whoever is not
+   * `trusted` must greet before it may stop the server.
+   */
+  constructor(
+    name: string,
+    channel: Channel,
+    shared: Shared,
+    trusted = false,
+  ) {
     this.name = name;
+    this.#trusted = trusted;
     this.#channel = channel;
     this.#shared = shared;
-    this.#session = shared.storage.session();
+    // A client that stands idle must not keep what a pack has dropped.
+    this.#session = shared.storage.session({ letsGo: true });
   }
 
   /**
@@ -104,6 +134,7 @@ export class Client {
         const command = await this.#channel.readByte();
         if (command === undefined) return;
         this.busy = true;
+        this.#channel.begin();
         if (!await this.#answer(command)) return await this.#channel.flush();
       }
     } catch (error) {
@@ -112,9 +143,43 @@ export class Client {
       throw error;
     } finally {
       this.busy = false;
+      this.#shared.turns.end(this);
+      this.#shared.room.giveBack(this);
       this.#shared.unused.release(this);
       this.#session.close();
     }
+  }
+
+  /**
+   * Looks whether the client takes too long, and takes its turn away if others
+   * wait for it in vain. Returns why it is to be cut off, if it is.
+   */
+  look(now: number): string | undefined {
+    const { limits, turns, room } = this.#shared;
+    const stalled = this.#channel.stalledFor(now);
+    if (!this.#channel.hasAnswered && now - this.#connected > limits.greeting) {
+      return `it asked for nothing within ${seconds(limits.greeting)}`;
+    }
+    if (!this.busy) {
+      return stalled > limits.idle
+        ? `it asked for nothing for ${seconds(limits.idle)}`
+        : undefined;
+    }
+    if (stalled > limits.stall) {
+      return `it stalled for ${
+        seconds(limits.stall)
+      } in the middle of a request or its answer`;
+    }
+    if (stalled <= PATIENCE) return undefined;
+    if (room.wanted && room.isHeldBy(this)) {
+      return "it stalled in the middle of a long request or answer, and others need the memory";
+    }
+    if (this.#shared.stopping) return "it stalled, and the server stops";
+    if (turns.isAwaited(this)) {
+      this.#wastesTurns = true;
+      turns.end(this);
+    }
+    return undefined;
   }
 
   /** Answers one request; returns whether to go on. */
@@ -133,7 +198,7 @@ export class Client {
         await this.#allocate((await this.#channel.read(1))[0]!);
         return true;
       case Command.sync:
-        await this.#putOids(this.#session.sync());
+        await this.#sync();
         return true;
       case Command.commit:
         await this.#commit();
@@ -143,8 +208,9 @@ export class Client {
         if (!this.#greeted) {
           throw new ProtocolError("Cannot pack: the client did not greet");
         }
-        this.#shared.pack();
-        this.#channel.putByte(Status.okay);
+        this.#channel.putByte(
+          this.#shared.pack() ? Status.okay : Status.invalid,
+        );
         return true;
       case Command.version:
         return await this.#greet();
@@ -152,6 +218,11 @@ export class Client {
         if (!this.#shared.allowQuit) {
           throw new ProtocolError(
             "Cannot stop the server for a client: it was told not to",
+          );
+        }
+        if (!this.#greeted && !this.#trusted) {
+          throw new ProtocolError(
+            "Cannot stop the server for a client: it did not greet",
           );
         }
         this.#shared.quit();
@@ -188,21 +259,44 @@ export class Client {
         } unused ones`,
       );
     }
+    if (!unused.allows(this, count)) {
+      throw new ProtocolError(
+        `Cannot give the client numbers: it holds ${
+          unused.count(this)
+        } unused ones, and all clients together too many`,
+      );
+    }
     const oids = unused.hand(this, count, (n) => this.#session.allocate(n));
     for (const oid of oids) this.#channel.putOid(oid);
     if (this.#channel.full) await this.#channel.flush();
   }
 
-  async #putOids(oids: readonly Oid[]): Promise<void> {
+  async #sync(): Promise<void> {
+    let oids = this.#session.sync();
+    // The protocol has no word for it; a client that connects again holds nothing.
+    if (oids === "everything") {
+      throw new ProtocolError(
+        "Cannot tell the client what has changed: the storage does not know",
+      );
+    }
+    if (this.#untold.size > 0) {
+      for (const oid of oids) this.#untold.add(oid);
+      oids = [...this.#untold];
+      this.#untold.clear();
+    }
+    const length = 8 * oids.length;
+    if (length > SMALL) await this.#shared.room.take(this, length);
     this.#channel.putUint32(oids.length);
     for (const oid of oids) {
+      this.#known.forget(oid);
       this.#channel.putOid(oid);
       if (this.#channel.full) await this.#channel.flush();
     }
+    if (length > SMALL) this.#shared.room.giveBack(this);
   }
 
   async #load(oid: Oid): Promise<void> {
-    let record;
+    let record: Uint8Array | undefined;
     try {
       record = this.#session.load(oid);
     } catch (error) {
@@ -210,9 +304,20 @@ export class Client {
       if (this.#channel.full) await this.#channel.flush();
       return;
     }
+    this.#known.add(oid);
+    // What the client is sent is newer than the change that it was not told.
+    if (this.#untold.size > 0) this.#untold.delete(oid);
+    const { length } = record;
+    if (length > SMALL && !this.#shared.room.tryTake(this, length)) {
+      // To hold it while it waits for room would need the room. It is the same one later.
+      record = undefined;
+      await this.#shared.room.take(this, length);
+      record = this.#session.load(oid);
+    }
     this.#channel.putByte(Status.okay);
     this.#channel.putUint32(record.length);
     await this.#channel.put(record);
+    if (length > SMALL) this.#shared.room.giveBack(this);
   }
 
   #statusOf(oid: Oid, error: unknown): number {
@@ -222,7 +327,9 @@ export class Client {
     // not be told that there is no such object, which for the root would mean
     // that the database is new.
     using newest = this.#shared.storage.session();
-    return exists(newest, oid) ? Status.invalid : Status.unknown;
+    if (newest.has(oid)) return Status.invalid;
+    this.#known.addAbsent(oid);
+    return Status.unknown;
   }
 
   async #loadMany(): Promise<void> {
@@ -234,7 +341,7 @@ export class Client {
       );
     }
     // Read all of it before the first answer: the client does not read answers while it sends.
-    const oids = view(await this.#channel.readLarge(8 * count));
+    const oids = view(await this.#readLarge(8 * count));
     let turn = Date.now();
     for (let i = 0; i < count; i++) {
       await this.#load(readOid(oids, 8 * i));
@@ -246,57 +353,107 @@ export class Client {
     }
   }
 
+  /** Reads many bytes, when there is room for them. They keep it no longer than until they are here. */
+  async #readLarge(count: number): Promise<Uint8Array> {
+    if (count <= SMALL) return await this.#channel.readLarge(count);
+    await this.#channel.flush();
+    await this.#shared.room.take(this, count);
+    try {
+      return await this.#channel.readLarge(count);
+    } finally {
+      this.#shared.room.giveBack(this);
+    }
+  }
+
   async #commit(): Promise<void> {
-    await this.#putOids(this.#session.sync());
+    const { turns } = this.#shared;
+    const withTurn = this.#wasRefused && !this.#wastesTurns;
+    this.#wasRefused = false;
+    // The answers to what came before need not wait.
+    if (withTurn || turns.wanted) await this.#channel.flush();
+    await turns.begin(this, withTurn);
+    await this.#sync();
     await this.#channel.flush();
     const length = view(await this.#channel.read(4)).getUint32(0);
-    if (length === 0) return;
+    if (length > 0) this.#channel.putByte(await this.#receiveCommit(length));
+    turns.end(this);
+  }
+
+  /** Takes the bytes of a commit; returns the answer. */
+  async #receiveCommit(length: number): Promise<number> {
     const most = this.#shared.limits.transactionBytes;
     if (length > most) {
       throw new ProtocolError(
         `Cannot take the commit: it has ${length} bytes, ${most} are the most`,
       );
     }
-    const records = parseTransaction(await this.#channel.readLarge(length));
+    const records = parseTransaction(await this.#readLarge(length));
     this.#checkOids(records.keys());
-    const result = this.#session.commit(records);
+    const result = this.#store(records);
+    if (result === undefined) return Status.invalid;
     if ("invalid" in result) {
       // The list is not lost: the snapshot did not move, so the next sync() has it.
-      this.#channel.putByte(Status.invalid);
-      return;
+      this.#wasRefused = true;
+      return Status.invalid;
     }
-    this.#shared.unused.use(records.keys());
+    this.#wastesTurns = false;
+    for (const oid of result.changed) this.#untold.add(oid);
+    for (const oid of records.keys()) this.#known.add(oid);
+    this.#shared.unused.use(this, records.keys());
     this.#shared.committed(this, records.size, length);
-    this.#channel.putByte(Status.okay);
+    return Status.okay;
+  }
+
+  /** Stores records; returns nothing if the storage does not take them. */
+  #store(records: Records): CommitResult | undefined {
+    try {
+      return this.#session.commit(records, {
+        accessed: (oid) => this.#known.has(oid) || records.has(oid),
+      });
+    } catch (error) {
+      // With a cause, it is something below that failed: nobody knows how it
+      // ended, so nobody must be told that nothing was stored.
+      if (!(error instanceof StorageError) || error.cause !== undefined) {
+        throw error;
+      }
+      this.#shared.refused(this, error.message);
+      return undefined;
+    }
   }
 
   /** Makes sure that each object is either the client's own new one, or exists. */
   #checkOids(oids: Iterable<Oid>): void {
+    const { unused } = this.#shared;
     for (const oid of oids) {
-      const holder = this.#shared.unused.holderOf(oid);
-      if (holder === this) continue;
-      if (holder === undefined && exists(this.#session, oid)) continue;
+      if (unused.holds(this, oid)) continue;
+      const held = unused.isHeld(oid);
+      const exists = mayExist(this.#session, oid);
+      if (!held && exists) continue;
       // Whoever comes first makes the root; the others have a conflict then.
-      if (oid === ROOT_OID && !exists(this.#session, oid)) continue;
+      if (oid === ROOT_OID && !exists) continue;
       throw new ProtocolError(
-        holder === undefined
-          ? `Cannot take the commit: nobody was given the number #${oid}`
-          : `Cannot take the commit: another client was given the number #${oid}`,
+        held
+          ? `Cannot take the commit: another client was given the number #${oid}`
+          : `Cannot take the commit: nobody was given the number #${oid}`,
       );
     }
   }
 }
 
-function view(bytes: Uint8Array): DataView {
-  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+function seconds(milliseconds: number): string {
+  return `${milliseconds / 1000} seconds`;
 }
 
-function exists(session: Session, oid: Oid): boolean {
+/** Whether a session has an object, or had one which it is told of as changed. */
+function mayExist(session: Session, oid: Oid): boolean {
   try {
-    session.load(oid);
+    return session.has(oid);
   } catch (error) {
-    // Any other error means that there is something: old, or damaged, and to be replaced.
-    return !(error instanceof ObjectNotFoundError);
+    if (error instanceof ReadConflictError) return true;
+    throw error;
   }
-  return true;
+}
+
+function view(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }

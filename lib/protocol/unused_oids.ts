@@ -5,13 +5,40 @@
  * @module
  */
 import type { Oid } from "../serialize/record.ts";
+import { OidSet } from "../storage/oid_set.ts";
+
+/** How many numbers all may hold together before those who hold many get no more. */
+const MOST = 64_000_000;
+
+interface Holding {
+  readonly oids: OidSet;
+  count: number;
+}
 
 /** The handed out and not yet used numbers of all clients of a server. */
 export class UnusedOids<Holder extends object> {
-  #holders = new Map<Oid, Holder>();
-  #counts = new WeakMap<Holder, number>();
-  /** Numbers that their holders left behind, the smallest last. */
-  #left: Oid[] = [];
+  #most: number;
+  #holdings = new Map<Holder, Holding>();
+  /** What anybody holds. */
+  #held = new OidSet();
+  #count = 0;
+  /** What those who are gone have left behind. */
+  #left = new OidSet();
+
+  /** Begins with none; `most` is how many all may hold before it matters who holds how many. */
+  constructor(most = MOST) {
+    this.#most = most;
+  }
+
+  /**
+   * Whether a holder may have so many more: where there are too many, those who
+   * hold less than their share get more all the same, so that nobody can keep
+   * the others from working.
+   */
+  allows(holder: Holder, count: number): boolean {
+    if (this.#count + count <= this.#most) return true;
+    return this.count(holder) + count <= this.#most / (this.#holdings.size + 1);
+  }
 
   /** Hands `count` numbers to a holder: first what others left, then new ones. */
   hand(
@@ -19,45 +46,66 @@ export class UnusedOids<Holder extends object> {
     count: number,
     allocate: (count: number) => Oid[],
   ): Oid[] {
-    const oids: Oid[] = [];
-    while (oids.length < count && this.#left.length > 0) {
-      oids.push(this.#left.pop()!);
+    let holding = this.#holdings.get(holder);
+    if (holding === undefined) {
+      holding = { oids: new OidSet(), count: 0 };
+      this.#holdings.set(holder, holding);
     }
-    if (oids.length < count) oids.push(...allocate(count - oids.length));
-    for (const oid of oids) this.#holders.set(oid, holder);
-    this.#counts.set(holder, this.count(holder) + oids.length);
+    const left = this.#left.takeSmallest(count);
+    const oids = left.length < count
+      ? left.concat(allocate(count - left.length))
+      : left;
+    for (const oid of oids) {
+      holding.oids.add(oid);
+      this.#held.add(oid);
+    }
+    holding.count += oids.length;
+    this.#count += oids.length;
     return oids;
   }
 
   /** Returns how many numbers a holder has. */
   count(holder: Holder): number {
-    return this.#counts.get(holder) ?? 0;
+    return this.#holdings.get(holder)?.count ?? 0;
   }
 
-  /** Returns who holds a number, if anybody does. */
-  holderOf(oid: Oid): Holder | undefined {
-    return this.#holders.get(oid);
+  /** Whether anybody holds a number. */
+  isHeld(oid: Oid): boolean {
+    return this.#held.has(oid);
   }
 
-  /** Notes that numbers are in use now. */
-  use(oids: Iterable<Oid>): void {
+  /** Whether a holder has a number. */
+  holds(holder: Holder, oid: Oid): boolean {
+    return this.#holdings.get(holder)?.oids.has(oid) ?? false;
+  }
+
+  /**
+   * Notes that numbers are in use now. Nearly always it is their holder who
+   * uses them; but the root's number may be anybody's.
+   */
+  use(user: Holder, oids: Iterable<Oid>): void {
     for (const oid of oids) {
-      const holder = this.#holders.get(oid);
-      if (holder === undefined) continue;
-      this.#holders.delete(oid);
-      this.#counts.set(holder, this.count(holder) - 1);
+      if (!this.#held.delete(oid)) continue;
+      this.#count--;
+      const own = this.#holdings.get(user);
+      if (own?.oids.delete(oid)) own.count--;
+      else this.#takeFromHolder(oid);
     }
   }
 
   /** Takes back everything from a holder who is gone; others get it then. */
   release(holder: Holder): void {
-    if (this.count(holder) === 0) return;
-    this.#counts.delete(holder);
-    for (const [oid, other] of this.#holders) {
-      if (other !== holder) continue;
-      this.#holders.delete(oid);
-      this.#left.push(oid);
+    const holding = this.#holdings.get(holder);
+    if (holding === undefined) return;
+    this.#holdings.delete(holder);
+    this.#count -= holding.count;
+    this.#held.deleteOthers(holding.oids);
+    this.#left.addOthers(holding.oids);
+  }
+
+  #takeFromHolder(oid: Oid): void {
+    for (const holding of this.#holdings.values()) {
+      if (holding.oids.delete(oid)) holding.count--;
     }
-    this.#left.sort((a, b) => b - a);
   }
 }

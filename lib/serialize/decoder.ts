@@ -7,11 +7,13 @@
  * @module
  */
 import { DecodeError, DharaError } from "../errors.ts";
+import { allowedSteps, Crowding } from "./crowding.ts";
 import {
   BINARY_CLASSES,
   builtIn,
   ERROR_CLASSES,
   Extension,
+  MAX_BIGINT_BYTES,
   MAX_DEPTH,
 } from "./extensions.ts";
 import { type Oid, recordDataEnd, recordOid } from "./record.ts";
@@ -21,6 +23,8 @@ import { readText } from "./text.ts";
 export interface ReferenceReader {
   /** The object with this number; a ghost if it is not in memory. */
   ghost(oid: Oid, className: string): object;
+  /** Takes care of a property that `target` inherits; returns whether it did. */
+  keep?(target: object, key: string, value: unknown): boolean;
 }
 
 /** An object's state; also what plain objects are read into. */
@@ -53,6 +57,8 @@ export class Decoder {
   #objectCount = 0;
   /** Class names in the order of their numbers, the record's own first. */
   #classNames: string[] = [""];
+  /** What the keys of Maps and Sets have cost so far. */
+  #steps = 0;
 
   /** Makes a decoder that gets referred objects from `references`. */
   constructor(references: ReferenceReader) {
@@ -70,7 +76,7 @@ export class Decoder {
     this.#at = HEADER;
     this.#end = recordDataEnd(record);
     try {
-      return this.#readName();
+      return this.#readOwnName();
     } finally {
       this.#bytes = eight;
     }
@@ -91,7 +97,7 @@ export class Decoder {
       this.#bytes = record;
       this.#at = HEADER;
       this.#end = recordDataEnd(record);
-      this.#classNames[0] = this.#readName();
+      this.#classNames[0] = this.#readOwnName();
       const state = target ?? {};
       this.#add(state);
       const count = this.#readMapHeader();
@@ -119,6 +125,7 @@ export class Decoder {
       for (let i = 0; i < this.#objectCount; i++) this.#objects[i] = eight;
     }
     this.#objectCount = 0;
+    this.#steps = 0;
     if (this.#classNames.length > 1) this.#classNames = [""];
     this.#busy = false;
   }
@@ -210,6 +217,20 @@ export class Decoder {
     return text;
   }
 
+  /** Reads the name of the record's own class, with which it begins. */
+  #readOwnName(): string {
+    const at = this.#at;
+    try {
+      return this.#readName();
+    } catch (cause) {
+      if (!isPickle(this.#bytes, at, this.#end)) throw cause;
+      throw this.#error(
+        'it is a pickle of Python, written by Durus or dhara, which only they can read; read it there and store here what it holds, as "Records of Python" in the guide shows',
+        cause,
+      );
+    }
+  }
+
   /** Reads the name of a class or a property, or another string. */
   #readName(): string {
     const code = this.#readByte();
@@ -231,9 +252,11 @@ export class Decoder {
         );
       }
       const value = this.#readItem(2);
-      // Assigning would run a setter that it inherits: one of the class, or `__proto__`.
-      if (key in target) define(target, key, value);
-      else target[key] = value;
+      // Assigning would run a setter that it inherits, such as that of `__proto__`.
+      if (!(key in target)) target[key] = value;
+      else if (!this.#references.keep?.(target, key, value)) {
+        define(target, key, value);
+      }
     }
   }
 
@@ -475,6 +498,9 @@ export class Decoder {
   #readBigInt(end: number): bigint {
     const sign = this.#readByte();
     if (sign > 1) throw this.#error("a bigint's sign is neither 0 nor 1");
+    if (end - this.#at > MAX_BIGINT_BYTES) {
+      throw this.#error("a bigint is too big");
+    }
     let digits = "0x0";
     for (let at = this.#at; at < end; at += 512) {
       const units: number[] = [];
@@ -510,10 +536,14 @@ export class Decoder {
     const map = new Map<unknown, unknown>();
     this.#add(map);
     const count = this.#readMapHeader();
+    this.#need(2 * count);
+    const crowding = Crowding.of(count);
     for (let i = 0; i < count; i++) {
       const key = this.#readItem(depth + 1);
+      if (crowding) this.#checkCrowding(crowding, key);
       map.set(key, this.#readItem(depth + 1));
     }
+    if (crowding) this.#steps += crowding.steps;
     return map;
   }
 
@@ -522,8 +552,22 @@ export class Decoder {
     const set = new Set<unknown>();
     this.#add(set);
     const count = this.#readArrayHeader();
-    for (let i = 0; i < count; i++) set.add(this.#readItem(depth + 1));
+    this.#need(count);
+    const crowding = Crowding.of(count);
+    for (let i = 0; i < count; i++) {
+      const item = this.#readItem(depth + 1);
+      if (crowding) this.#checkCrowding(crowding, item);
+      set.add(item);
+    }
+    if (crowding) this.#steps += crowding.steps;
     return set;
+  }
+
+  #checkCrowding(crowding: Crowding, key: unknown) {
+    crowding.add(key);
+    if (this.#steps + crowding.steps > allowedSteps(this.#bytes.length)) {
+      throw this.#error("the keys of a Map or Set are chosen to be slow");
+    }
   }
 
   #readRegExp(): RegExp {
@@ -596,6 +640,17 @@ export class Decoder {
     }
     return error;
   }
+}
+
+/**
+ * Returns whether data begins as a pickle does: with the number of its protocol,
+ * or, in the oldest one, with a class. No data of ours begins with these bytes.
+ */
+function isPickle(bytes: Uint8Array, at: number, end: number): boolean {
+  if (end - at < 2) return false;
+  return bytes[at] === 0x80
+    ? bytes[at + 1]! <= 9
+    : bytes[at] === 0x63 || bytes[at] === 0x28;
 }
 
 function hexUnit(digit: number): number {

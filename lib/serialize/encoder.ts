@@ -5,6 +5,7 @@
  */
 import { DharaError, EncodeError } from "../errors.ts";
 import { ByteWriter } from "./byte_writer.ts";
+import { allowedSteps, Crowding } from "./crowding.ts";
 import {
   BINARY_CLASSES,
   builtIn,
@@ -93,6 +94,10 @@ export class Encoder {
   /** Class names of references: those after the record's own, which is the first. */
   #classNames: string[] = [];
   #classIndex: Map<string, number> | undefined;
+  /** What the keys of Maps and Sets will cost when they are read. */
+  #steps = 0;
+  #mostCrowded: object | undefined;
+  #mostSteps = 0;
 
   /** Makes an encoder that asks `references` which values are persistent objects. */
   constructor(references: ReferenceWriter) {
@@ -126,7 +131,14 @@ export class Encoder {
       this.#out.string(className);
       this.#number(state);
       this.#writeState(state);
-      return this.#out.finish(oid, this.#oids, this.#oidCount);
+      const record = this.#out.finish(oid, this.#oids, this.#oidCount);
+      if (this.#steps > allowedSteps(record.length)) {
+        throw new Unstorable(
+          this.#mostCrowded,
+          "so many of its keys share a place in a table that reading it would take too long; use other keys, such as strings",
+        );
+      }
+      return record;
     } catch (error) {
       if (error instanceof Unstorable) {
         throw new EncodeError(
@@ -155,6 +167,10 @@ export class Encoder {
     if (this.#classNames.length > 0) {
       this.#classNames = [];
       this.#classIndex = undefined;
+    }
+    if (this.#steps > 0) {
+      this.#steps = this.#mostSteps = 0;
+      this.#mostCrowded = undefined;
     }
     this.#out.reset();
     this.#busy = false;
@@ -421,13 +437,24 @@ export class Encoder {
     const at = this.#out.begin(Extension.Map);
     this.#out.mapHeader(value.size);
     let left = value.size;
+    const crowding = Crowding.of(left);
     for (const [key, item] of value) {
+      crowding?.add(key);
       this.#writeValue(key, depth + 1);
       this.#writeValue(item, depth + 1);
       left--;
     }
     if (left !== 0) throw changing(value);
+    if (crowding) this.#crowded(value, crowding.steps);
     this.#out.end(at);
+  }
+
+  #crowded(value: object, steps: number) {
+    if (steps > this.#mostSteps) {
+      this.#mostCrowded = value;
+      this.#mostSteps = steps;
+    }
+    this.#steps += steps;
   }
 
   #writeSet(value: Set<unknown>, depth: number) {
@@ -437,11 +464,14 @@ export class Encoder {
     const at = this.#out.begin(Extension.Set);
     this.#out.arrayHeader(value.size);
     let left = value.size;
+    const crowding = Crowding.of(left);
     for (const item of value) {
+      crowding?.add(item);
       this.#writeValue(item, depth + 1);
       left--;
     }
     if (left !== 0) throw changing(value);
+    if (crowding) this.#crowded(value, crowding.steps);
     this.#out.end(at);
   }
 

@@ -41,6 +41,9 @@ export const Extension = {
 /** Values may be nested this deep in a record; the state itself is level 1. */
 export const MAX_DEPTH = 500;
 
+/** No bigint has more bytes than this: that is all that V8 can hold. */
+export const MAX_BIGINT_BYTES = 2 ** 27;
+
 /** The encoder stops at records of this many bytes. */
 export const MAX_RECORD_BYTES = 0x40000000;
 

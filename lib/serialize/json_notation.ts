@@ -12,6 +12,7 @@ import {
   ERROR_CLASSES,
   MAX_DEPTH,
 } from "./extensions.ts";
+import { allowedSteps, Crowding } from "./crowding.ts";
 import type { Oid } from "./record.ts";
 
 /** Stands for a persistent object that a state refers to. */
@@ -327,7 +328,11 @@ class Reader {
         if (typeof content !== "string" || !/^-?\d+$/.test(content)) {
           throw bad(json, "a whole number in quotes is missing");
         }
-        return BigInt(content);
+        try {
+          return BigInt(content);
+        } catch (cause) {
+          throw bad(json, "no bigint is that big", cause);
+        }
       case "$same": {
         const object = this.#labels.get(content as number);
         if (object === undefined) throw bad(json, "there is no such label yet");
@@ -364,21 +369,26 @@ class Reader {
       }
       case "$map": {
         const map = this.#made(new Map<unknown, unknown>());
+        const crowding = Crowding.of(list().length);
         for (const pair of list()) {
           if (!Array.isArray(pair) || pair.length !== 2) {
             throw bad(pair, "a pair of key and value is missing");
           }
-          map.set(
-            this.#value(pair[0], depth + 1),
-            this.#value(pair[1], depth + 1),
-          );
+          const key = this.#value(pair[0], depth + 1);
+          if (crowding) checkCrowding(json, crowding, key, list().length);
+          map.set(key, this.#value(pair[1], depth + 1));
         }
         if (map.size !== list().length) throw bad(json, "a key comes twice");
         return map;
       }
       case "$set": {
         const set = this.#made(new Set<unknown>());
-        for (const item of list()) set.add(this.#value(item, depth + 1));
+        const crowding = Crowding.of(list().length);
+        for (const item of list()) {
+          const value = this.#value(item, depth + 1);
+          if (crowding) checkCrowding(json, crowding, value, list().length);
+          set.add(value);
+        }
         if (set.size !== list().length) throw bad(json, "a value comes twice");
         return set;
       }
@@ -432,6 +442,19 @@ class Reader {
     this.#properties(error, json["hidden"], depth + 1, true);
     this.#properties(error, json["properties"], depth + 1);
     return error;
+  }
+}
+
+/** Fails if the keys of a Map or Set are chosen to be slow; each takes some 16 characters. */
+function checkCrowding(
+  json: unknown,
+  crowding: Crowding,
+  key: unknown,
+  count: number,
+) {
+  crowding.add(key);
+  if (crowding.steps > allowedSteps(16 * count)) {
+    throw bad(json, "its keys are chosen to be slow");
   }
 }
 

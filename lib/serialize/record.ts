@@ -115,6 +115,22 @@ export function recordData(record: Uint8Array): Uint8Array {
 }
 
 /**
+ * Returns the first number among a record's references that passes a test.
+ *
+ * @throws {DecodeError} if the record is not well-formed.
+ */
+export function findReference(
+  record: Uint8Array,
+  test: (oid: Oid) => boolean,
+): Oid | undefined {
+  for (let at = recordDataEnd(record); at < record.length; at += 8) {
+    const oid = oidAt(record, at);
+    if (test(oid)) return oid;
+  }
+  return undefined;
+}
+
+/**
  * Returns the numbers of the objects that a record refers to.
  *
  * @throws {DecodeError} if the record is not well-formed.

@@ -15,6 +15,7 @@ import {
   checkMagic,
   decodeBlockHead,
   decodeHeader,
+  decodeSlot,
   type Header,
   HEADER_SIZE,
   SLOT_SIZE,
@@ -68,13 +69,15 @@ export function readHeader(
  * Goes through the moments of a journal, the oldest first. It ends before a
  * transaction that was not written to its end.
  *
- * @throws {DamagedFileError} where there is no good block.
+ * @throws {DamagedFileError} where there is no good block, or the file was cut.
  */
 export function* moments(
   file: OpenFile,
   name: string,
   from = HEADER_SIZE,
 ): Generator<Moment, void> {
+  // Before the length: so they lead to nothing that is not there yet.
+  const led = slotsLeadTo(file);
   const size = file.size();
   const reader = new ChunkReader(file);
   // A pack begins with copies and index blocks, which are complete before the
@@ -82,7 +85,8 @@ export function* moments(
   let copied: Moment | undefined;
   let records = 0;
   let transactions = 0;
-  for (let at = from; at < size;) {
+  let at = from;
+  while (at < size) {
     const head = headAt(reader, at, size, name);
     if (head === undefined) break;
     const { kind, tid, count, length } = head;
@@ -103,6 +107,20 @@ export function* moments(
     at = end;
   }
   if (copied !== undefined) yield copied;
+  if (led < at) return;
+  throw new DamagedFileError(
+    `Cannot read ${name} any further: it was cut at byte ${at}, since its header leads to byte ${led}`,
+    { path: name, offset: at },
+  );
+}
+
+/** Returns the furthest place that the slots lead to, which was there when they were written. */
+function slotsLeadTo(file: OpenFile): number {
+  const start = new Uint8Array(HEADER_SIZE);
+  readFully(file, start, 0);
+  return Math.max(
+    ...SLOTS.map((at) => decodeSlot(start.subarray(at))?.offset ?? 0),
+  );
 }
 
 /** Returns what was noted at the transaction of a moment. */

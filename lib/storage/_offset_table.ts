@@ -4,15 +4,15 @@
  * @module
  */
 import type { Oid } from "../serialize/record.ts";
-import { PAGE_ENTRIES } from "./journal_index.ts";
+import { OffsetPage, PAGE_ENTRIES } from "./_offset_page.ts";
 
-/** An array of offsets by object number, 8 bytes for each, in the pages of the index. */
+/** An array of offsets by object number, in the pages of the index. */
 export class OffsetTable {
-  #pages = new Map<number, Float64Array>();
+  #pages = new Map<number, OffsetPage>();
   #objects = 0;
   // The page used last: neighbours come together.
   #number = -1;
-  #page: Float64Array | undefined;
+  #page: OffsetPage | undefined;
 
   /** How many objects have an offset. */
   get objects(): number {
@@ -27,22 +27,23 @@ export class OffsetTable {
   /** Returns an object's offset, 0 if there is none. */
   get(oid: Oid): number {
     const page = this.#find(Math.floor(oid / PAGE_ENTRIES));
-    return page?.[oid % PAGE_ENTRIES] ?? 0;
+    return page?.get(oid % PAGE_ENTRIES) ?? 0;
   }
 
   /** Sets an object's offset. */
   set(oid: Oid, offset: number): void {
     const number = Math.floor(oid / PAGE_ENTRIES);
+    const place = oid % PAGE_ENTRIES;
     let page = this.#find(number);
     if (page === undefined) {
-      page = this.#page = new Float64Array(PAGE_ENTRIES);
+      page = this.#page = new OffsetPage();
       this.#pages.set(number, page);
     }
-    if (page[oid % PAGE_ENTRIES] === 0) this.#objects++;
-    page[oid % PAGE_ENTRIES] = offset;
+    if (page.get(place) === 0) this.#objects++;
+    page.set(place, offset);
   }
 
-  #find(number: number): Float64Array | undefined {
+  #find(number: number): OffsetPage | undefined {
     if (number !== this.#number) {
       this.#number = number;
       this.#page = this.#pages.get(number);

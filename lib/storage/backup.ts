@@ -4,8 +4,9 @@
  * @module
  */
 import { createHash } from "node:crypto";
+import { basename } from "node:path";
 import { DharaError, StorageError } from "../errors.ts";
-import { disk, type OpenFile, writeFully } from "./_file.ts";
+import { disk, type Files, type OpenFile, writeFully } from "./_file.ts";
 import {
   checkBlocks,
   type Moment,
@@ -14,17 +15,12 @@ import {
   readHeader,
 } from "./_journal_walk.ts";
 import {
+  BackupDirectory,
   type BackupEntry,
   chainOf,
-  checkFile,
   hashOf,
-  inDirectory,
-  lockDirectory,
-  readCatalog,
-  removeLeftovers,
-  writeCatalog,
 } from "./backup_catalog.ts";
-import { restoreBackup } from "./backup_restore.ts";
+import { restoreBackupOn } from "./backup_restore.ts";
 import { text } from "./journal.ts";
 import type { Header } from "./journal_format.ts";
 import { openForReading } from "./restore.ts";
@@ -36,8 +32,9 @@ export interface BackupOptions {
   /** Back up everything, even if it would do to add what is new. */
   readonly full?: boolean;
   /**
-   * Keep so many full backups with all that continue them, and remove older
-   * ones once the new one is safe. All are kept if it is left out.
+   * Keep so many full backups of this database with all that continue them,
+   * and remove older ones once the new one is safe. All are kept if it is left
+   * out, and those of other databases in any case.
    */
   readonly keep?: number | undefined;
   /** Afterwards restore the backup to a temporary file in the directory, and verify that. */
@@ -109,25 +106,31 @@ export async function backup(
   directory: string,
   options: BackupOptions = {},
 ): Promise<BackupResult> {
+  return await backupOn(disk, path, directory, options);
+}
+
+/** Does what `backup` does, on any file system. */
+export async function backupOn(
+  files: Files,
+  path: string,
+  directory: string,
+  options: BackupOptions = {},
+): Promise<BackupResult> {
   const { keep } = options;
   if (keep !== undefined && (!Number.isSafeInteger(keep) || keep < 1)) {
     throw new StorageError(
       `Cannot keep ${keep} backups: it must be a whole number, 1 or more`,
     );
   }
-  const file = openForReading(path, "back up");
+  const file = openForReading(files, path, "back up");
   let lock: OpenFile | undefined;
   try {
-    Deno.mkdirSync(directory, { recursive: true });
-    lock = lockDirectory(directory);
-    const entries = readCatalog(directory) ?? [];
-    removeLeftovers(directory, entries);
-    const { entry, reason } = await add(
-      file,
-      { path, directory, entries },
-      options,
-    );
-    const removed = retain(directory, entries, keep);
+    const place = new BackupDirectory(directory, files);
+    place.make(path);
+    lock = place.lock();
+    const source = { file, path, place, entries: place.prepare(path) };
+    const { entry, reason, database } = await add(source, options);
+    const removed = keep === undefined ? [] : retain(source, database, keep);
     return { entry, reason, removed };
   } catch (error) {
     if (error instanceof DharaError) throw error;
@@ -147,8 +150,9 @@ export async function backup(
  * @throws {StorageError} if there is no list of backups, or it cannot be read.
  */
 export function checkBackups(directory: string): BackupCheck {
-  const entries = readCatalog(directory);
-  if (entries === undefined) {
+  const place = new BackupDirectory(directory, disk);
+  const entries = place.entries();
+  if (entries === undefined || entries.length === 0) {
     throw new StorageError(
       `Cannot check ${directory}: there are no backups in it`,
     );
@@ -157,53 +161,54 @@ export function checkBackups(directory: string): BackupCheck {
   for (const entry of entries) {
     const chain = chainOf(entries, entry);
     if (typeof chain === "string") problems.push(chain);
-    const problem = checkFile(directory, entry);
+    const problem = place.problemOf(entry);
     if (problem !== undefined) problems.push(problem);
   }
   return { entries, problems };
 }
 
-interface Place {
+/** What is backed up, and where to. */
+interface Source {
+  readonly file: OpenFile;
   readonly path: string;
-  readonly directory: string;
+  readonly place: BackupDirectory;
   readonly entries: BackupEntry[];
 }
 
 async function add(
-  file: OpenFile,
-  { path, directory, entries }: Place,
+  source: Source,
   { full = false, verify = false, compress = true }: BackupOptions,
-): Promise<{ entry: BackupEntry | undefined; reason: string | undefined }> {
+): Promise<Pick<BackupResult, "entry" | "reason"> & { database: string }> {
+  const { file, path, place, entries } = source;
   const header = readHeader(file, path);
-  const before = entries.at(-1);
-  const reason = header === undefined
-    ? undefined
-    : whyFull(file, header, path, { before, entries, directory, full });
+  const database = header && hex(header.database);
+  const before = entries.findLast((entry) => entry.database === database);
+  const reason = header && whyFull(source, header, before, full);
   const base = reason === undefined ? before : undefined;
-  const range = rangeOf(file, path, base?.to);
-  if (range === undefined) {
-    if (base !== undefined) return { entry: undefined, reason: undefined };
+  const range = database && rangeOf(file, path, base?.to);
+  if (!range) {
+    if (database !== undefined && base !== undefined) {
+      return { entry: undefined, reason: undefined, database };
+    }
     throw new StorageError(
       `Cannot back up ${path}: nothing was ever stored in it`,
     );
   }
   checkBlocks(file, range.from, range.to, path);
-  const id = (before?.id ?? 0) + 1;
+  const id = (entries.at(-1)?.id ?? 0) + 1;
   const kind = base === undefined ? "full" : "incremental";
   const name = `${String(id).padStart(6, "0")}-${kind}.journal${
     compress ? ".gz" : ""
   }`;
-  const stored = await store(file, range, inDirectory(directory, name), {
-    path,
-    compress,
-  });
+  const stored = await store(source, range, place.pathOf(name), compress);
   const entry: BackupEntry = {
     id,
     kind,
     base: base?.id ?? 0,
     file: name,
     compressed: compress,
-    database: hex(header!.database),
+    database,
+    name: basename(path),
     packs: header!.packs,
     from: range.from,
     to: range.to,
@@ -214,56 +219,52 @@ async function add(
     time: new Date().toISOString(),
     ...stored,
   };
-  const problem = checkFile(directory, entry);
+  const problem = place.problemOf(entry);
   if (problem !== undefined) {
     throw new StorageError(
-      `Cannot back up ${path}: what was written to ${directory} is not what is there: ${problem}`,
+      `Cannot back up ${path}: what was written to ${place.path} is not what is there: ${problem}`,
     );
   }
-  writeCatalog(directory, [...entries, entry]);
-  entries.push(entry);
+  place.write([...entries, entry], path);
   if (verify) {
     try {
-      await tryRestore(directory, entry);
+      await tryRestore(place, entry);
     } catch (error) {
-      entries.pop();
-      writeCatalog(directory, entries);
-      disk.remove(inDirectory(directory, name));
+      place.write(entries, path);
+      place.files.remove(place.pathOf(name));
       throw error;
     }
   }
-  return { entry, reason };
+  entries.push(entry);
+  return { entry, reason, database };
 }
 
 /** Restores a backup to a temporary file, which verifies it. */
 async function tryRestore(
-  directory: string,
-  { file, lastTid }: BackupEntry,
+  place: BackupDirectory,
+  { file, lastTid, database }: BackupEntry,
 ): Promise<void> {
-  const to = inDirectory(directory, `${file}.verify`);
+  const { files, path } = place;
+  const to = place.pathOf(`${file}.verify`);
   try {
-    await restoreBackup(directory, { at: lastTid, to });
+    await restoreBackupOn(files, path, { at: lastTid, to, database });
   } finally {
-    disk.remove(to);
+    files.remove(to);
   }
 }
 
-/** Returns why a backup must be a full one, `undefined` if it can continue the last one. */
+/** Returns why a backup must be a full one, `undefined` if it can continue the one before. */
 function whyFull(
-  file: OpenFile,
+  { file, path, place, entries }: Source,
   header: Header,
-  path: string,
-  { before, entries, directory, full }: {
-    before: BackupEntry | undefined;
-    entries: readonly BackupEntry[];
-    directory: string;
-    full: boolean;
-  },
+  before: BackupEntry | undefined,
+  full: boolean,
 ): string | undefined {
   if (full) return "it was asked for";
-  if (before === undefined) return "it is the first one";
-  if (before.database !== hex(header.database)) {
-    return "the backup before is of another database";
+  if (before === undefined) {
+    return entries.length === 0
+      ? "it is the first one"
+      : "the backup before is of another database";
   }
   if (before.packs !== header.packs) {
     return "the database was packed since the backup before";
@@ -275,14 +276,23 @@ function whyFull(
   if (typeof chain === "string") return chain;
   for (const { file: name, size } of chain) {
     // The checksums are for `checkBackups`; a missing file costs nothing to see.
-    try {
-      if (Deno.statSync(inDirectory(directory, name)).size === size) continue;
-    } catch (error) {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
-    }
-    return `${name} is not as it was`;
+    if (sizeOf(place, name) !== size) return `${name} is not as it was`;
   }
   return undefined;
+}
+
+function sizeOf(place: BackupDirectory, name: string): number | undefined {
+  try {
+    const file = place.files.open(place.pathOf(name), { write: false });
+    try {
+      return file.size();
+    } finally {
+      file.close();
+    }
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
 }
 
 interface Range {
@@ -311,10 +321,10 @@ function rangeOf(
 
 /** Writes a part of a journal to a file; returns its size and its checksum. */
 async function store(
-  file: OpenFile,
+  { file, path, place: { files } }: Source,
   { from, to }: Range,
   target: string,
-  { path, compress }: { path: string; compress: boolean },
+  compress: boolean,
 ): Promise<{ size: number; sha256: string }> {
   const bytes = ReadableStream.from(
     pieces(file, from, to, path) as Iterable<Uint8Array<ArrayBuffer>>,
@@ -325,40 +335,39 @@ async function store(
   const part = `${target}.part`;
   const hash = createHash("sha256");
   let size = 0;
-  const out = disk.open(part, { write: true, createNew: true });
+  const out = files.open(part, { write: true, createNew: true, secret: true });
   try {
+    files.copyAccess(path, part);
     for await (const chunk of stream) {
       hash.update(chunk);
       writeFully(out, chunk, size);
       size += chunk.length;
     }
     out.sync();
-    disk.copyAccess(path, part);
   } catch (error) {
-    disk.remove(part);
+    files.remove(part);
     throw error;
   } finally {
     out.close();
   }
-  disk.rename(part, target);
-  disk.syncDirectory(target);
+  files.rename(part, target);
+  files.syncDirectory(target);
   return { size, sha256: hash.digest("hex") };
 }
 
-/** Removes what is older than the last `keep` full backups. Returns what that is. */
+/** Removes what is older than the last `keep` full backups of a database. Returns what that is. */
 function retain(
-  directory: string,
-  entries: readonly BackupEntry[],
-  keep: number | undefined,
+  { path, place, entries }: Source,
+  database: string,
+  keep: number,
 ): BackupEntry[] {
-  if (keep === undefined) return [];
-  const fulls = entries.filter(({ kind }) => kind === "full");
-  const oldest = fulls.at(-keep)?.id ?? 0;
-  const removed = entries.filter(({ id }) => id < oldest);
+  const same = entries.filter((entry) => entry.database === database);
+  const oldest = same.filter(({ kind }) => kind === "full").at(-keep)?.id ?? 0;
+  const removed = same.filter(({ id }) => id < oldest);
   if (removed.length === 0) return [];
   // First from the list, so that it never names what is not there.
-  writeCatalog(directory, entries.filter(({ id }) => id >= oldest));
-  for (const { file } of removed) disk.remove(inDirectory(directory, file));
+  place.write(entries.filter((entry) => !removed.includes(entry)), path);
+  for (const { file } of removed) place.files.remove(place.pathOf(file));
   return removed;
 }
 

@@ -4,8 +4,9 @@
  * @module
  */
 import { createHash } from "node:crypto";
+import { dirname } from "node:path";
 import { DharaError, StorageError, StorageLockedError } from "../errors.ts";
-import { disk, type OpenFile, writeFully } from "./_file.ts";
+import { type Files, type OpenFile, readFully, writeFully } from "./_file.ts";
 import { pieces } from "./_journal_walk.ts";
 import { describeHolder } from "./_lock.ts";
 import { text } from "./journal.ts";
@@ -25,6 +26,8 @@ export interface BackupEntry {
   readonly compressed: boolean;
   /** The database, as 32 hexadecimal digits. */
   readonly database: string;
+  /** The name that its file had, without the directory. */
+  readonly name?: string;
   /** How often it had been packed. */
   readonly packs: number;
   /** Where in the journal the part begins, in bytes. */
@@ -51,52 +54,161 @@ const CATALOG = "catalog.json";
 const FORMAT = "dhara-backup-1";
 const NAME = /^\d{6,15}-(full|incremental)\.journal(\.gz)?$/;
 const LEFTOVER =
-  /^(\d{6,15}-(full|incremental)\.journal(\.gz)?(\.verify)?(\.part)?|catalog\.json\.part)$/;
+  /^(\d{6,15}-(full|incremental)\.journal(\.gz)?(\.verify)?(\.[0-9a-f]{8})?(\.part)?|catalog\.json\.part)$/;
 
-/** Returns the path of something in a directory. */
-export function inDirectory(directory: string, name: string): string {
-  return `${directory.replace(/\/+$/, "") || "/"}/${name}`.replace(
-    /^\/\//,
-    "/",
-  );
-}
+/** A directory with backups, and a list of them that is right whatever happens. */
+export class BackupDirectory {
+  /** Takes the path of a directory, which is not looked at yet. */
+  constructor(readonly path: string, readonly files: Files) {}
 
-/** Returns the path of the list. */
-export function catalogPath(directory: string): string {
-  return inDirectory(directory, CATALOG);
-}
-
-/**
- * Reads the list of backups in a directory, the oldest first; `undefined` if
- * there is none.
- *
- * @throws {StorageError} if it cannot be read, or is not such a list.
- */
-export function readCatalog(directory: string): BackupEntry[] | undefined {
-  const path = catalogPath(directory);
-  let json: string;
-  try {
-    json = Deno.readTextFileSync(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw new StorageError(`Cannot read ${path}: ${text(error)}`, {
-      cause: error,
-    });
+  /** Returns the path of something in it. */
+  pathOf(name: string): string {
+    return `${this.path.replace(/\/+$/, "")}/${name}`;
   }
-  try {
-    const { format, entries } = JSON.parse(json);
-    if (format !== FORMAT || !Array.isArray(entries)) {
-      throw new Error(`it is not a list of backups (${FORMAT})`);
+
+  /** Makes it and those above it, as far as they are not there, for those who may use the file `like`. */
+  make(like: string, path = this.path): void {
+    const above = dirname(path);
+    try {
+      if (!this.files.makeDirectory(path, like)) return;
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound) || above === path) {
+        throw error;
+      }
+      this.make(like, above);
+      this.files.makeDirectory(path, like);
     }
-    entries.forEach(checkEntry);
-    return entries;
-  } catch (error) {
-    throw new StorageError(
-      `Cannot read ${path}: ${
-        text(error)
-      }; back up to another directory, and keep this one`,
-      { cause: error },
+    this.files.syncDirectory(path.replace(/\/+$/, ""));
+  }
+
+  /**
+   * Reads the list of backups, the oldest first; `undefined` if there is none.
+   *
+   * @throws {StorageError} if it cannot be read, or is not such a list.
+   */
+  entries(): BackupEntry[] | undefined {
+    const path = this.pathOf(CATALOG);
+    let json: string;
+    try {
+      json = readText(this.files, path);
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return undefined;
+      throw new StorageError(`Cannot read ${path}: ${text(error)}`, {
+        cause: error,
+      });
+    }
+    try {
+      const { format, entries } = JSON.parse(json);
+      if (format !== FORMAT || !Array.isArray(entries)) {
+        throw new Error(`it is not a list of backups (${FORMAT})`);
+      }
+      entries.forEach(checkEntry);
+      return entries;
+    } catch (error) {
+      throw new StorageError(
+        `Cannot read ${path}: ${
+          text(error)
+        }; back up to another directory, and keep this one`,
+        { cause: error },
+      );
+    }
+  }
+
+  /**
+   * Writes the list, for those who may use the file `like` if it is the first
+   * one: either the old one or the new one is there, whatever happens.
+   */
+  write(entries: readonly BackupEntry[], like: string): void {
+    const { files } = this;
+    const path = this.pathOf(CATALOG);
+    const json = JSON.stringify({ format: FORMAT, entries }, undefined, 2);
+    const part = `${path}.part`;
+    files.remove(part);
+    const file = files.open(part, {
+      write: true,
+      createNew: true,
+      secret: true,
+    });
+    try {
+      files.copyAccess(files.identity(path) === undefined ? like : path, part);
+      writeFully(file, new TextEncoder().encode(`${json}\n`), 0);
+      file.sync();
+    } finally {
+      file.close();
+    }
+    files.rename(part, path);
+    files.syncDirectory(path);
+  }
+
+  /** Makes sure that nobody else backs up to it until the result is closed. */
+  lock(): OpenFile {
+    const path = this.pathOf("backup.lock");
+    const file = this.files.open(path, { write: true, create: true });
+    if (file.lock()) return file;
+    const holder = describeHolder(file.identity);
+    file.close();
+    throw new StorageLockedError(
+      `Cannot use ${this.path} now: ${holder} is at work there; try again when it has finished`,
     );
+  }
+
+  /**
+   * Reads the list for adding to it, and removes what interrupted backups have
+   * left. A list is there from now on, so that what is not listed is nothing.
+   *
+   * @throws {StorageError} if there are backups and no list of them.
+   */
+  prepare(like: string): BackupEntry[] {
+    const entries = this.entries();
+    const known = new Set(entries?.map(({ file }) => file));
+    const left = this.files.list(this.path)
+      .filter((name) => LEFTOVER.test(name) && !known.has(name));
+    const lost = entries === undefined && left.find((name) => NAME.test(name));
+    if (lost) {
+      throw new StorageError(
+        `Cannot back up to ${this.path}: it has backups such as ${lost}, but their list, ${CATALOG}, is not there; bring it back, or back up to another directory`,
+      );
+    }
+    for (const name of left) this.files.remove(this.pathOf(name));
+    if (entries === undefined) this.write([], like);
+    return entries ?? [];
+  }
+
+  /** Returns what is wrong with the file of a backup, `undefined` if nothing is. */
+  problemOf({ file, size, sha256 }: BackupEntry): string | undefined {
+    const path = this.pathOf(file);
+    let open: OpenFile;
+    try {
+      open = this.files.open(path, { write: false });
+    } catch (error) {
+      return error instanceof Deno.errors.NotFound
+        ? `${file} is not there`
+        : `${file} cannot be read: ${text(error)}`;
+    }
+    try {
+      if (open.size() !== size) {
+        return `${file} has ${open.size()} bytes, and should have ${size}`;
+      }
+      const right = hashOf(open, 0, size, path) === sha256;
+      return right ? undefined : `${file} is damaged: its checksum is wrong`;
+    } catch (error) {
+      if (error instanceof DharaError) return error.message;
+      return `${file} cannot be read: ${text(error)}`;
+    } finally {
+      open.close();
+    }
+  }
+}
+
+function readText(files: Files, path: string): string {
+  const file = files.open(path, { write: false });
+  try {
+    const bytes = new Uint8Array(file.size());
+    return new TextDecoder().decode(
+      bytes.subarray(0, readFully(file, bytes, 0)),
+    );
+  } finally {
+    file.close();
   }
 }
 
@@ -111,58 +223,12 @@ function checkEntry(entry: BackupEntry, i: number, all: BackupEntry[]): void {
     // A name that led elsewhere would let a list read and remove anything.
     typeof file === "string" && NAME.test(file) &&
     typeof compressed === "boolean" &&
+    (entry.name === undefined || typeof entry.name === "string") &&
     /^[0-9a-f]{32}$/.test(database) && /^[0-9a-f]{64}$/.test(sha256) &&
     /^[0-9a-f]{64}$/.test(lastHash) && entry.from <= entry.last &&
     entry.last < entry.to && typeof entry.time === "string" &&
     id > (all[i - 1]?.id ?? 0);
   if (!good) throw new Error(`entry ${i} cannot be right`);
-}
-
-/** Writes the list: either the old one or the new one is there, whatever happens. */
-export function writeCatalog(
-  directory: string,
-  entries: readonly BackupEntry[],
-): void {
-  const path = catalogPath(directory);
-  const json = JSON.stringify({ format: FORMAT, entries }, undefined, 2);
-  const part = `${path}.part`;
-  disk.remove(part);
-  const file = disk.open(part, { write: true, createNew: true });
-  try {
-    writeFully(file, new TextEncoder().encode(`${json}\n`), 0);
-    file.sync();
-  } finally {
-    file.close();
-  }
-  disk.rename(part, path);
-  disk.syncDirectory(path);
-}
-
-/** Makes sure that nobody else backs up to a directory until the result is closed. */
-export function lockDirectory(directory: string): OpenFile {
-  const path = inDirectory(directory, "backup.lock");
-  const file = disk.open(path, { write: true, create: true });
-  if (file.lock()) return file;
-  const holder = describeHolder(file.identity);
-  file.close();
-  throw new StorageLockedError(
-    `Cannot use ${directory} now: ${holder} is at work there; try again when it has finished`,
-  );
-}
-
-/** Removes what interrupted backups have left; returns the names. */
-export function removeLeftovers(
-  directory: string,
-  entries: readonly BackupEntry[],
-): string[] {
-  const known = new Set(entries.map(({ file }) => file));
-  const removed: string[] = [];
-  for (const { name, isFile } of Deno.readDirSync(directory)) {
-    if (!isFile || !LEFTOVER.test(name) || known.has(name)) continue;
-    disk.remove(inDirectory(directory, name));
-    removed.push(name);
-  }
-  return removed;
 }
 
 /**
@@ -187,34 +253,6 @@ export function chainOf(
   return chain[0]!.from === 0
     ? chain
     : `${chain[0]!.file} does not begin at the beginning`;
-}
-
-/** Returns what is wrong with the file of a backup, `undefined` if nothing is. */
-export function checkFile(
-  directory: string,
-  { file, size, sha256 }: BackupEntry,
-): string | undefined {
-  const path = inDirectory(directory, file);
-  let open: OpenFile;
-  try {
-    open = disk.open(path, { write: false });
-  } catch (error) {
-    return error instanceof Deno.errors.NotFound
-      ? `${file} is not there`
-      : `${file} cannot be read: ${text(error)}`;
-  }
-  try {
-    if (open.size() !== size) {
-      return `${file} has ${open.size()} bytes, and should have ${size}`;
-    }
-    const right = hashOf(open, 0, size, path) === sha256;
-    return right ? undefined : `${file} is damaged: its checksum is wrong`;
-  } catch (error) {
-    if (error instanceof DharaError) return error.message;
-    return `${file} cannot be read: ${text(error)}`;
-  } finally {
-    open.close();
-  }
 }
 
 /** Returns the SHA-256 of a part of a file, as hexadecimal digits. */

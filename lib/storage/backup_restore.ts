@@ -4,26 +4,32 @@
  * @module
  */
 import { DamagedFileError, StorageError } from "../errors.ts";
-import { disk, type OpenFile, writeFully } from "./_file.ts";
-import { pieces } from "./_journal_walk.ts";
+import { disk, type Files, type OpenFile, writeFully } from "./_file.ts";
+import { clearSlots, pieces } from "./_journal_walk.ts";
 import {
+  BackupDirectory,
   type BackupEntry,
   chainOf,
-  checkFile,
-  inDirectory,
-  readCatalog,
 } from "./backup_catalog.ts";
 import { text } from "./journal.ts";
 import { describeTid } from "./moment.ts";
 import {
   findMoment,
   lastTid,
-  partPath,
   type Restored,
   type RestoreOptions,
   writeRestored,
 } from "./restore.ts";
 import type { Tid } from "./storage.ts";
+
+/** Settings of {@linkcode restoreBackup}. */
+export interface RestoreBackupOptions extends RestoreOptions {
+  /**
+   * The database, as its backups' `database`, or the beginning of that. It is
+   * needed if the directory has backups of several.
+   */
+  readonly database?: string | undefined;
+}
 
 /**
  * Writes a new file that holds a database as it was at a moment, from the
@@ -36,47 +42,92 @@ import type { Tid } from "./storage.ts";
  */
 export async function restoreBackup(
   directory: string,
-  { at, to }: RestoreOptions,
+  options: RestoreBackupOptions,
+): Promise<Restored> {
+  return await restoreBackupOn(disk, directory, options);
+}
+
+/** Does what `restoreBackup` does, on any file system. */
+export async function restoreBackupOn(
+  files: Files,
+  directory: string,
+  { at, to, database }: RestoreBackupOptions,
 ): Promise<Restored> {
   const limit = lastTid(at);
-  const chain = choose(directory, limit);
-  return await writeRestored(directory, to, async (part) => {
-    for (const entry of chain) await append(directory, entry, part);
-    part.truncate(findMoment(part, directory, limit).end);
-    disk.copyAccess(inDirectory(directory, chain[0]!.file), partPath(to));
-  });
+  const place = new BackupDirectory(directory, files);
+  const chain = choose(place, limit, database);
+  const like = place.pathOf(chain[0]!.file);
+  return await writeRestored(
+    files,
+    { from: directory, to, like },
+    async (part) => {
+      for (const entry of chain) await append(place, entry, part);
+      // They are those of the journal, which was longer than its backups.
+      clearSlots(part);
+      part.truncate(findMoment(part, directory, limit).end);
+    },
+  );
 }
 
 /** Returns the backups that it takes, the full one first. */
-function choose(directory: string, limit: Tid): BackupEntry[] {
-  const entries = readCatalog(directory);
-  if (entries === undefined || entries.length === 0) {
-    throw new StorageError(
-      `Cannot restore from ${directory}: there are no backups in it`,
-    );
-  }
+function choose(
+  place: BackupDirectory,
+  limit: Tid,
+  database: string | undefined,
+): BackupEntry[] {
+  const entries = entriesOf(place, database);
   const problems: string[] = [];
-  for (const chain of chainsThatHold(directory, entries, limit)) {
+  for (const chain of chainsThatHold(place.path, entries, limit)) {
     const problem = typeof chain === "string"
       ? chain
-      : firstProblem(directory, chain);
+      : firstProblem(place, chain);
     if (problem === undefined) return chain as BackupEntry[];
     problems.push(problem);
   }
   throw new DamagedFileError(
-    `Cannot restore from ${directory} as of ${nameOf(limit)}: ${
+    `Cannot restore from ${place.path} as of ${nameOf(limit)}: ${
       problems.join("; ")
     }`,
-    { path: directory, offset: 0 },
+    { path: place.path, offset: 0 },
   );
 }
 
+/** Returns the backups of one database: the one that was named, or the only one. */
+function entriesOf(
+  place: BackupDirectory,
+  database: string | undefined,
+): BackupEntry[] {
+  const fail = (why: string): never => {
+    throw new StorageError(`Cannot restore from ${place.path}: ${why}`);
+  };
+  const all = place.entries() ?? [];
+  if (all.length === 0) return fail("there are no backups in it");
+  const newest = new Map(all.map((entry) => [entry.database, entry]));
+  const list = [...newest.values()].map(describeDatabase).join(", ");
+  const ids = [...newest.keys()]
+    .filter((id) => id.startsWith(database?.toLowerCase() ?? ""));
+  if (ids.length === 0) {
+    return fail(
+      `there is no backup of database ${database}; there are ${list}`,
+    );
+  }
+  if (ids.length > 1) {
+    return fail(`it has backups of several databases, say of which: ${list}`);
+  }
+  return all.filter((entry) => entry.database === ids[0]);
+}
+
+function describeDatabase({ database, name, lastTid }: BackupEntry): string {
+  const file = name === undefined ? "" : `${name}, `;
+  return `${database} (${file}last of ${describeTid(lastTid)})`;
+}
+
 function firstProblem(
-  directory: string,
+  place: BackupDirectory,
   chain: readonly BackupEntry[],
 ): string | undefined {
   for (const entry of chain) {
-    const problem = checkFile(directory, entry);
+    const problem = place.problemOf(entry);
     if (problem !== undefined) return problem;
   }
   return undefined;
@@ -153,12 +204,12 @@ function nameOf(limit: Tid): string {
 
 /** Writes the part of a journal that a backup holds to its place. */
 async function append(
-  directory: string,
+  place: BackupDirectory,
   { file, compressed, size, from, to }: BackupEntry,
   part: OpenFile,
 ): Promise<void> {
-  const path = inDirectory(directory, file);
-  const stored = disk.open(path, { write: false });
+  const path = place.pathOf(file);
+  const stored = place.files.open(path, { write: false });
   try {
     const bytes = ReadableStream.from(
       pieces(stored, 0, size, path) as Iterable<Uint8Array<ArrayBuffer>>,

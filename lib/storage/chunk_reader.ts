@@ -4,6 +4,7 @@
  * @module
  */
 import { type OpenFile, readFully } from "./_file.ts";
+import { Recent } from "./_recent.ts";
 import { viewOf } from "./journal_format.ts";
 
 /** A piece of the file, from a multiple of its size on. */
@@ -26,7 +27,7 @@ const MOST_CHUNKS = 512;
  */
 export class ChunkReader {
   readonly #file: OpenFile;
-  #chunks = new Map<number, Chunk>();
+  #chunks = new Recent<Chunk>(MOST_CHUNKS);
   #number = -1;
   #chunk: Chunk | undefined;
 
@@ -89,10 +90,6 @@ export class ChunkReader {
       const bytes = new Uint8Array(CHUNK);
       chunk = { bytes, view: viewOf(bytes), filled: 0 };
       this.#chunks.set(number, chunk);
-      if (this.#chunks.size > MOST_CHUNKS) {
-        const [oldest] = this.#chunks.keys();
-        this.#chunks.delete(oldest!);
-      }
     }
     const from = chunk.filled;
     const to = Math.min(CHUNK, end - number * CHUNK);

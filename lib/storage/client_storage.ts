@@ -5,29 +5,25 @@
  * @module
  */
 import {
-  ObjectNotFoundError,
-  ReadConflictError,
+  ServerUnavailableError,
   StorageClosedError,
   StorageError,
 } from "../errors.ts";
-import { toAddress } from "../protocol/address.ts";
+import { type Address, toAddress } from "../protocol/address.ts";
 import { BlockingSocket, SocketWorker } from "../protocol/blocking_socket.ts";
 import { Client1 } from "../protocol/client1.ts";
-import { checkRecords, transactionLength } from "../protocol/transaction.ts";
-import type { Oid } from "../serialize/record.ts";
+import { ClientSession } from "./client_session.ts";
+import { packToEnd } from "./reachable.ts";
 import type {
-  CommitResult,
   PackOptions,
   PackProgress,
   Session,
-  SessionCommitOptions,
   SessionOptions,
   Storage,
-  Tid,
 } from "./storage.ts";
 
-/** The least numbers asked of the server at once. */
-const POOL = 32;
+/** The first pause between two attempts to connect, and the longest, in milliseconds. */
+const PAUSES = { first: 20, longest: 1000 };
 
 /** Options of a {@linkcode ClientStorage}. */
 export interface ClientStorageOptions {
@@ -38,10 +34,18 @@ export interface ClientStorageOptions {
   /** Path of the server's Unix socket, instead of host and port. `@name` is an abstract one (Linux). */
   address?: string | undefined;
   /**
-   * How long to wait for the server without any byte from it, in milliseconds,
-   * before it is taken for dead; 60,000 unless given.
+   * How long to wait while no byte comes from the server or goes to it, in
+   * milliseconds, before the connection is given up; 60,000 unless given. It is
+   * no limit on how long an answer may take as a whole.
    */
   timeout?: number | undefined;
+  /**
+   * How long to try to reach the server again after it was lost, in
+   * milliseconds; 10,000 unless given. It counts for all sessions together,
+   * from when the first of them missed the server. After that each use tries
+   * once, so that a program that serves others does not stand still for long.
+   */
+  reconnect?: number | undefined;
 }
 
 /**
@@ -51,6 +55,12 @@ export interface ClientStorageOptions {
  *
  * The program needs the permission `--allow-net`. A program that ends without
  * `close()` ends all the same.
+ *
+ * A session outlives its server. When it loses it, the transaction under way
+ * ends: `load` and `commit` throw a `ServerUnavailableError` until the session
+ * is asked to `sync()`, as `Connection.abort()` does. That connects again, and
+ * answers `"everything"`: all objects that are held become ghosts, and the next
+ * transaction goes on from what the server has now.
  *
  * The server tells no transaction numbers, so `tid` is the moment at which the
  * session learned of its snapshot. A snapshot is kept by the server, not by
@@ -69,11 +79,15 @@ export interface ClientStorageOptions {
  * ```
  */
 export class ClientStorage implements Storage {
-  #options: ClientStorageOptions;
+  readonly #address: Address;
+  readonly #timeout: number;
+  readonly #patience: number;
   #worker: SocketWorker | undefined;
   /** A connection that is open and not yet anybody's session. */
   #spare: Client1 | undefined;
   #sessions = new Set<ClientSession>();
+  /** When the server was missed first, on the clock of `performance.now()`, unless it is there. */
+  #missedSince: number | undefined;
   #closed = false;
 
   /**
@@ -81,9 +95,12 @@ export class ClientStorage implements Storage {
    *
    * @throws {ServerUnavailableError} if no server answers at the address.
    * @throws {ProtocolError} if what answers there is not a server of ours.
+   * @throws {StorageError} if `timeout` or `reconnect` is not a time.
    */
   constructor(options: ClientStorageOptions = {}) {
-    this.#options = options;
+    this.#address = toAddress(options);
+    this.#timeout = checkTime("timeout", options.timeout ?? 60_000, 1);
+    this.#patience = checkTime("reconnect", options.reconnect ?? 10_000, 0);
     try {
       this.#spare = this.#connect();
     } catch (error) {
@@ -99,7 +116,8 @@ export class ClientStorage implements Storage {
    * moved on. Until `sync()` these objects cannot be loaded, and `load` throws
    * a `ReadConflictError` for them; all others are as in the snapshot.
    *
-   * @throws {ServerUnavailableError} if the server is gone.
+   * @throws {ServerUnavailableError} if the server is gone, and does not come
+   * back in the time to reconnect.
    * @throws {StorageError} if it is asked for a moment of the past, which the protocol cannot.
    */
   session({ at }: SessionOptions = {}): Session {
@@ -109,19 +127,9 @@ export class ClientStorage implements Storage {
         "Cannot go back in time through a server: open its file",
       );
     }
-    let client = this.#spare;
-    this.#spare = undefined;
-    if (client !== undefined) {
-      try {
-        // It may have been waiting for long: begin with the newest snapshot.
-        client.sync();
-      } catch {
-        client.end();
-        client = undefined;
-      }
-    }
     const session = new ClientSession(
-      client ?? this.#connect(),
+      this.#takeSpare() ?? this.#reconnect(),
+      () => this.#reconnect(),
       () => this.#sessions.delete(session),
     );
     this.#sessions.add(session);
@@ -133,14 +141,30 @@ export class ClientStorage implements Storage {
    *
    * @throws {StorageError} if it is told to keep something, which the protocol cannot.
    */
-  *pack({ keep, prepack }: PackOptions = {}): Generator<PackProgress> {
+  pack(options?: PackOptions): PackProgress {
+    return packToEnd(this.packInSteps(options));
+  }
+
+  /**
+   * Asks the server to pack, in a single step. See {@linkcode Storage.packInSteps}.
+   *
+   * @throws {StorageError} if it is told to keep something, which the protocol cannot.
+   */
+  packInSteps(
+    { keep, prepack }: PackOptions = {},
+  ): Generator<PackProgress, void> {
     this.#check();
     if (keep !== undefined || prepack) {
       throw new StorageError(
         "Cannot tell a server what to keep when it packs: pack its file when the server has stopped",
       );
     }
-    const client = this.#connect();
+    return this.#steps();
+  }
+
+  *#steps(): Generator<PackProgress, void> {
+    this.#check();
+    const client = this.#reconnect();
     try {
       client.pack();
     } finally {
@@ -164,13 +188,45 @@ export class ClientStorage implements Storage {
     this.close();
   }
 
-  #connect(): Client1 {
-    // A worker that did not answer in time was given up; begin with a new one.
-    if (this.#worker === undefined || !this.#worker.alive) {
-      this.#worker = new SocketWorker(this.#options.timeout ?? 60_000);
+  /** The connection that nobody uses yet, if it is still good. */
+  #takeSpare(): Client1 | undefined {
+    const client = this.#spare;
+    this.#spare = undefined;
+    try {
+      // It may have been waiting for long: begin with the newest snapshot.
+      client?.sync();
+      return client;
+    } catch {
+      client?.end();
+      return undefined;
     }
-    const address = toAddress(this.#options);
-    return new Client1(new BlockingSocket(this.#worker, address));
+  }
+
+  /** Connects, and goes on trying with growing pauses while there is time. */
+  #reconnect(): Client1 {
+    for (let wait = PAUSES.first;; wait = Math.min(2 * wait, PAUSES.longest)) {
+      try {
+        const client = this.#connect();
+        this.#missedSince = undefined;
+        return client;
+      } catch (error) {
+        if (!(error instanceof ServerUnavailableError)) throw error;
+        const now = performance.now();
+        this.#missedSince ??= now;
+        const left = this.#missedSince + this.#patience - now;
+        if (left <= 0) throw error;
+        // Many clients miss a server at the same time, and should not all come back at once.
+        pause(Math.min(left, wait * (0.5 + Math.random())));
+      }
+    }
+  }
+
+  #connect(): Client1 {
+    // A worker that did not answer was given up; begin with a new one.
+    if (this.#worker === undefined || !this.#worker.alive) {
+      this.#worker = new SocketWorker(this.#timeout);
+    }
+    return new Client1(new BlockingSocket(this.#worker, this.#address));
   }
 
   #check(): void {
@@ -182,131 +238,16 @@ export class ClientStorage implements Storage {
   }
 }
 
-class ClientSession implements Session {
-  #client: Client1;
-  #onClose: () => void;
-  #tid: Tid;
-  /** Numbers from the server that were not asked for yet, the next one last. */
-  #pool: Oid[] = [];
-  /** What others changed since the snapshot, as far as the server told already. */
-  #pending = new Set<Oid>();
-  #closed = false;
-
-  constructor(client: Client1, onClose: () => void) {
-    this.#client = client;
-    this.#onClose = onClose;
-    this.#tid = newTid(0);
-  }
-
-  get tid(): Tid {
-    return this.#tid;
-  }
-
-  allocate(count: number): Oid[] {
-    this.#check();
-    if (this.#pool.length < count) {
-      const missing = Math.max(POOL, count - this.#pool.length);
-      const more = this.#client.allocate(missing);
-      this.#pool = more.reverse().concat(this.#pool);
-    }
-    return this.#pool.splice(this.#pool.length - count).reverse();
-  }
-
-  load(oid: Oid): Uint8Array {
-    this.#check();
-    this.#checkPending(oid);
-    return this.#client.load(oid);
-  }
-
-  loadMany(oids: readonly Oid[]): Uint8Array[] {
-    this.#check();
-    for (const oid of oids) this.#checkPending(oid);
-    return this.#client.loadMany(oids);
-  }
-
-  has(oid: Oid): boolean {
-    this.#check();
-    try {
-      this.load(oid);
-      return true;
-    } catch (error) {
-      if (error instanceof ObjectNotFoundError) return false;
-      throw error;
-    }
-  }
-
-  sync(): Oid[] {
-    this.#check();
-    this.#learn(this.#client.sync());
-    const changed = [...this.#pending];
-    this.#pending.clear();
-    this.#tid = newTid(this.#tid);
-    return changed;
-  }
-
-  commit(
-    records: Iterable<readonly [Oid, Uint8Array]>,
-    { note, user, accessed = () => true }: SessionCommitOptions = {},
-  ): CommitResult {
-    this.#check();
-    if (note !== undefined || user !== undefined) {
-      throw new StorageError(
-        "Cannot commit with a note or a user through a server: its protocol has no place for them",
-      );
-    }
-    const all = checkRecords(records);
-    if (all.size === 0) return { tid: this.#tid, changed: [] };
-    if (transactionLength(all) >= 2 ** 32) {
-      throw new StorageError(
-        "Cannot commit: the protocol takes less than 4 GiB at once",
-      );
-    }
-    this.#learn(this.#client.beginCommit());
-    const changed = [...this.#pending];
-    if (changed.some(accessed)) {
-      this.#client.giveUpCommit();
-      return { invalid: changed };
-    }
-    if (!this.#client.finishCommit(all)) {
-      // Somebody was faster while the records travelled.
-      this.#learn(this.#client.sync());
-      return { invalid: [...this.#pending] };
-    }
-    this.#pending.clear();
-    this.#tid = newTid(this.#tid);
-    return { tid: this.#tid, changed };
-  }
-
-  close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    this.#client.end();
-    this.#onClose();
-  }
-
-  [Symbol.dispose](): void {
-    this.close();
-  }
-
-  #learn(changed: readonly Oid[]): void {
-    for (const oid of changed) this.#pending.add(oid);
-  }
-
-  #checkPending(oid: Oid): void {
-    if (!this.#pending.has(oid)) return;
-    throw new ReadConflictError(
-      `Cannot load object #${oid}: it was changed since the snapshot`,
-      { oids: [oid] },
-    );
-  }
-
-  #check(): void {
-    if (this.#closed) {
-      throw new StorageClosedError("Cannot use the session: it was closed");
-    }
-  }
+function checkTime(name: string, value: number, least: number): number {
+  if (typeof value === "number" && value >= least) return value;
+  throw new StorageError(
+    `Cannot connect to a server: ${name} must be a number of milliseconds of ${least} or more, not ${value}`,
+  );
 }
 
-function newTid(last: Tid): Tid {
-  return Math.max(Date.now() * 1000, last + 1);
+const NOBODY = new Int32Array(new SharedArrayBuffer(4));
+
+/** Stands still for a time. */
+function pause(milliseconds: number): void {
+  Atomics.wait(NOBODY, 0, 0, milliseconds);
 }

@@ -166,7 +166,8 @@ export class FileStorage implements HistoricalStorage {
    * moment since then can still be read completely; everything else is gone.
    * A moment before what an earlier pack has kept keeps all that is left.
    *
-   * @throws {StorageError} if another pack is under way, or the new file cannot be written.
+   * @throws {StorageError} if another pack is under way, the new file cannot be
+   * written, or a file is in the way that is not the storage's own.
    * @throws {ReadonlyError} if the storage is read-only.
    *
    * @example
@@ -175,11 +176,35 @@ export class FileStorage implements HistoricalStorage {
    *
    * const path = Deno.makeTempDirSync() + "/example.dhara";
    * using storage = new FileStorage(path);
-   * for (const _step of storage.pack({ keep: "7d", prepack: true }));
+   * storage.pack({ keep: "7d", prepack: true });
    * ```
    */
-  pack(options?: PackOptions): Generator<PackProgress, void> {
+  pack(options?: PackOptions): PackProgress {
     return this.#journal.pack(options);
+  }
+
+  /**
+   * Does what `pack()` does, in steps between which others may commit and
+   * load, and only if it is iterated to the end.
+   *
+   * @throws {StorageError} if another pack is under way at the first step, or
+   * the new file cannot be written.
+   * @throws {ReadonlyError} if the storage is read-only.
+   *
+   * @example
+   * ```ts
+   * import { FileStorage } from "@dhara/dhara";
+   *
+   * const path = Deno.makeTempDirSync() + "/example.dhara";
+   * using storage = new FileStorage(path);
+   * for (const { records } of storage.packInSteps({ keep: "7d" })) {
+   *   console.log(`${records} records`);
+   *   await new Promise((resolve) => setTimeout(resolve, 0));
+   * }
+   * ```
+   */
+  packInSteps(options?: PackOptions): Generator<PackProgress, void> {
+    return this.#journal.packInSteps(options);
   }
 
   /**

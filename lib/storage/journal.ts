@@ -15,10 +15,12 @@ import {
   BLOCK_TRAILER,
   type BlockHead,
   BlockKind,
+  encodeHeader,
   encodeSlot,
   ENTRY_HEAD,
   getUint64,
   type Header,
+  HEADER_HEAD,
   HEADER_SIZE,
   SLOTS,
   viewOf,
@@ -228,6 +230,12 @@ export class Journal {
     metadata: Uint8Array,
   ): void {
     this.#checkWritable();
+    this.#checkFile();
+    if (!Number.isSafeInteger(tid) || tid <= this.tid) {
+      throw new StorageError(
+        `Cannot commit to ${this.name}: a transaction after ${this.tid} cannot have the tid ${tid}; set the clock right`,
+      );
+    }
     const entries: NewEntry[] = [];
     for (const [oid, record] of records) entries.push({ oid, tid, record });
     const head = { kind: BlockKind.transaction, tid, next };
@@ -305,7 +313,7 @@ export class Journal {
    * nothing is lost: it is tried again later.
    */
   writeIndex(next = this.next): boolean {
-    if (this.#broken) return false;
+    if (this.#broken || !this.#isOurs()) return false;
     const { index, end: offset, tid, indexOffset: previous } = this;
     let written;
     try {
@@ -344,7 +352,10 @@ export class Journal {
     if (this.#broken) return;
     const since = this.end - this.indexedTo;
     const worth = since >= LEAST_BEFORE_CLOSING && since >= this.index.cost;
-    if (worth || next > this.next) this.writeIndex(next);
+    // What was given out and never used is not worth any price: if it is
+    // forgotten, it is as if the program had ended without closing.
+    const cheap = this.index.cost <= LEAST_BETWEEN_INDEXES + this.end / 4;
+    if (worth || (next > this.next && cheap)) this.writeIndex(next);
     else if (!this.#sync) this.#file.sync();
   }
 
@@ -363,9 +374,49 @@ export class Journal {
     );
   }
 
+  /** Says in the header that the pack which has written the file is over. */
+  packed(): void {
+    const header = { ...this.header, packing: false };
+    const bytes = encodeHeader(header).subarray(0, HEADER_HEAD);
+    try {
+      writeFully(this.#file, bytes, 0);
+    } catch {
+      // Whoever opens the file next does it.
+    }
+  }
+
   /** Allows no more commits, since a new name for the file may not stay. */
   breakAfterRename(cause: unknown): void {
     this.#break("syncing the directory to the disk failed", cause);
+  }
+
+  /** Whether the file ends where we have ended it. */
+  #isOurs(): boolean {
+    try {
+      return this.#file.size() === this.end;
+    } catch {
+      return false;
+    }
+  }
+
+  /** Makes sure that nobody else has removed the file or written to it. */
+  #checkFile(): void {
+    let file;
+    try {
+      file = this.#file.look();
+    } catch (error) {
+      throw this.#explainCommit(error);
+    }
+    if (file.names === 0) {
+      throw new StorageError(
+        `Cannot commit to ${this.name}: the file was removed, or another one was put in its place, while it was open; nothing was stored, and all that is in it is gone once it is closed: store what is needed elsewhere before that`,
+      );
+    }
+    if (file.size !== this.end) {
+      throw new StorageError(
+        `Cannot commit to ${this.name}: somebody else has written to the file or cut it while it was open, it has ${file.size} bytes and should have ${this.end}; nothing was stored, close the storage and see what dhara db verify says`,
+      );
+    }
   }
 
   #checkWritable(): void {

@@ -25,6 +25,11 @@ export const BLOCK_HEAD = 48;
 export const BLOCK_TRAILER = 12;
 /** The length of an entry's head: the record follows. */
 export const ENTRY_HEAD = 24;
+/** The length of what the header says, its checksum included. */
+export const HEADER_HEAD = 36;
+
+/** Set in the number of packs while a pack is writing the file. */
+const PACKING = 0x80000000;
 
 /** What is in a journal's header. */
 export interface Header {
@@ -32,6 +37,8 @@ export interface Header {
   readonly database: Uint8Array;
   /** How often it was packed. */
   readonly packs: number;
+  /** Whether it is what a pack is writing, or was when it was interrupted. */
+  readonly packing?: boolean;
 }
 
 /** A hint to where an index block is. */
@@ -84,13 +91,15 @@ export function setUint64(view: DataView, at: number, value: number): void {
 }
 
 /** Returns the header, and room for the slots. */
-export function encodeHeader({ database, packs }: Header): Uint8Array {
+export function encodeHeader(
+  { database, packs, packing = false }: Header,
+): Uint8Array {
   const bytes = new Uint8Array(HEADER_SIZE);
   const view = viewOf(bytes);
   bytes.set(new TextEncoder().encode(MAGIC));
   view.setUint32(8, VERSION);
   bytes.set(database, 12);
-  view.setUint32(28, packs);
+  view.setUint32(28, packing ? packs + PACKING : packs);
   view.setUint32(32, crc32(bytes.subarray(0, 32)));
   return bytes;
 }
@@ -99,7 +108,13 @@ export function encodeHeader({ database, packs }: Header): Uint8Array {
 export function decodeHeader(bytes: Uint8Array): Header & { good: boolean } {
   const view = viewOf(bytes);
   const good = view.getUint32(32) === crc32(bytes.subarray(0, 32));
-  return { database: bytes.slice(12, 28), packs: view.getUint32(28), good };
+  const packs = view.getUint32(28);
+  return {
+    database: bytes.slice(12, 28),
+    packs: packs % PACKING,
+    packing: packs >= PACKING,
+    good,
+  };
 }
 
 /**
@@ -108,7 +123,7 @@ export function decodeHeader(bytes: Uint8Array): Header & { good: boolean } {
  * @throws {StorageError} if it is not.
  */
 export function checkMagic(bytes: Uint8Array, path: string): void {
-  if (!startsWith(bytes, MAGIC)) {
+  if (!startsWithMagic(bytes)) {
     const kind = kindOf(bytes);
     throw new StorageError(
       `Cannot open ${path}: it is not a Dhara journal${
@@ -124,6 +139,11 @@ export function checkMagic(bytes: Uint8Array, path: string): void {
       `Cannot open ${path}: it is a Dhara journal of version ${version}, and this Dhara knows version ${VERSION} only`,
     );
   }
+}
+
+/** Whether a file that begins with these bytes is a journal, as far as they tell. */
+export function startsWithMagic(bytes: Uint8Array): boolean {
+  return startsWith(bytes, MAGIC);
 }
 
 function kindOf(bytes: Uint8Array): string | undefined {
@@ -145,7 +165,9 @@ export function isUnfinishedHeader(bytes: Uint8Array): boolean {
   if (bytes.every((byte) => byte === 0)) return bytes.length <= HEADER_SIZE;
   if (bytes.length >= HEADER_SIZE) return false;
   const whole = encodeHeader({ database: new Uint8Array(16), packs: 0 });
-  return bytes.subarray(0, 12).every((byte, i) => byte === whole[i]);
+  // What has a slot was used, and cut.
+  return bytes.subarray(0, 12).every((byte, i) => byte === whole[i]) &&
+    bytes.subarray(HEADER_HEAD).every((byte) => byte === 0);
 }
 
 /** Returns the bytes of a slot. */

@@ -5,6 +5,8 @@
  */
 import { crc32 } from "node:zlib";
 import type { OpenFile } from "./_file.ts";
+import { OffsetPage, PAGE_BYTES, PAGE_ENTRIES } from "./_offset_page.ts";
+import { Recent } from "./_recent.ts";
 import { BlockWriter } from "./block_writer.ts";
 import type { ChunkReader } from "./chunk_reader.ts";
 import {
@@ -21,9 +23,6 @@ import {
 import type { Oid } from "../serialize/record.ts";
 import type { Tid } from "./storage.ts";
 
-/** How many objects share a page. */
-export const PAGE_ENTRIES = 1024;
-const PAGE_BYTES = PAGE_ENTRIES * 8;
 /** A page in the file: its checksum, its number, its entries. */
 export const PAGE_SIZE = 12 + PAGE_BYTES;
 /** How many pages that are as in the file are kept in memory: 8 MiB. */
@@ -67,13 +66,12 @@ export interface IndexBlock {
  */
 export class JournalIndex {
   readonly #read: ReadBytes;
-  readonly #mostPages: number;
   #directory: Map<number, number>;
-  #changed = new Map<number, DataView>();
-  #unchanged = new Map<number, DataView>();
+  #changed = new Map<number, OffsetPage>();
+  readonly #unchanged: Recent<OffsetPage>;
   // The page used last: neighbours come together.
   #number = -1;
-  #page: DataView | undefined;
+  #page: OffsetPage | undefined;
 
   /** An index of what a directory leads to. `whole` keeps all of it in memory, once read. */
   constructor(
@@ -83,7 +81,7 @@ export class JournalIndex {
   ) {
     this.#read = read;
     this.#directory = directory;
-    this.#mostPages = whole ? Infinity : MOST_PAGES;
+    this.#unchanged = new Recent(whole ? Infinity : MOST_PAGES);
   }
 
   /** How many bytes a block with all changes would have. */
@@ -103,7 +101,7 @@ export class JournalIndex {
       this.#number = number;
     }
     if (this.#page === undefined) return 0;
-    return getUint64(this.#page, (oid - number * PAGE_ENTRIES) * 8);
+    return this.#page.get(oid - number * PAGE_ENTRIES);
   }
 
   /** Like `get`, and makes sure that `set` cannot fail. */
@@ -115,8 +113,7 @@ export class JournalIndex {
   /** Sets an object's offset. */
   set(oid: Oid, offset: number): void {
     const number = Math.floor(oid / PAGE_ENTRIES);
-    const page = this.#changing(number);
-    setUint64(page, (oid - number * PAGE_ENTRIES) * 8, offset);
+    this.#changing(number).set(oid - number * PAGE_ENTRIES, offset);
   }
 
   /** Goes through the numbers of all objects, the smallest first. */
@@ -126,9 +123,8 @@ export class JournalIndex {
       ...this.#changed.keys(),
     ]);
     for (const number of [...numbers].sort((a, b) => a - b)) {
-      for (let i = 0; i < PAGE_ENTRIES; i++) {
-        const oid = number * PAGE_ENTRIES + i;
-        if (this.get(oid) !== 0) yield oid;
+      for (const place of this.#find(number)?.places() ?? []) {
+        yield number * PAGE_ENTRIES + place;
       }
     }
   }
@@ -182,39 +178,33 @@ export class JournalIndex {
   /** Takes over what `write()` has written. */
   take(directory: Map<number, number>): void {
     this.#directory = directory;
-    for (const [number, page] of this.#changed) this.#keep(number, page);
+    for (const [number, page] of this.#changed) {
+      this.#unchanged.set(number, page);
+    }
     this.#changed.clear();
   }
 
-  #find(number: number): DataView | undefined {
+  #find(number: number): OffsetPage | undefined {
     const page = this.#changed.get(number) ?? this.#unchanged.get(number);
     if (page !== undefined) return page;
     const offset = this.#directory.get(number);
     if (offset === undefined) return undefined;
     const read = this.#readPage(number, offset);
-    this.#keep(number, read);
+    this.#unchanged.set(number, read);
     return read;
   }
 
-  #changing(number: number): DataView {
+  #changing(number: number): OffsetPage {
     let page = this.#changed.get(number);
     if (page !== undefined) return page;
-    page = this.#find(number) ?? new DataView(new ArrayBuffer(PAGE_BYTES));
+    page = this.#find(number) ?? new OffsetPage();
     this.#unchanged.delete(number);
     this.#changed.set(number, page);
     if (number === this.#number) this.#page = page;
     return page;
   }
 
-  #keep(number: number, page: DataView): void {
-    this.#unchanged.set(number, page);
-    if (this.#unchanged.size > this.#mostPages) {
-      const [oldest] = this.#unchanged.keys();
-      this.#unchanged.delete(oldest!);
-    }
-  }
-
-  #readPage(number: number, offset: number): DataView {
+  #readPage(number: number, offset: number): OffsetPage {
     const bytes = this.#read(offset, PAGE_SIZE);
     if (bytes === undefined) throw new DamagedPage(offset);
     const view = viewOf(bytes);
@@ -222,7 +212,7 @@ export class JournalIndex {
       view.getUint32(0) !== crc32(bytes.subarray(4)) ||
       getUint64(view, 4) !== number
     ) throw new DamagedPage(offset);
-    return viewOf(bytes.slice(12));
+    return new OffsetPage(viewOf(bytes.slice(12)));
   }
 }
 
@@ -289,11 +279,11 @@ function encodeDirectory(
   return bytes.subarray(BLOCK_HEAD);
 }
 
-function encodePage(number: number, page: DataView): Uint8Array {
+function encodePage(number: number, page: OffsetPage): Uint8Array {
   const bytes = new Uint8Array(PAGE_SIZE);
   const view = viewOf(bytes);
   setUint64(view, 4, number);
-  bytes.set(new Uint8Array(page.buffer, page.byteOffset, PAGE_BYTES), 12);
+  page.copyTo(view, 12);
   view.setUint32(0, crc32(bytes.subarray(4)));
   return bytes;
 }

@@ -12,6 +12,11 @@ import type { Files } from "./_file.ts";
 import { Journal, type NewEntry } from "./journal.ts";
 import { type BlockHead, BlockKind } from "./journal_format.ts";
 import {
+  type Beside,
+  checkPrepack,
+  removeLeftover,
+} from "./journal_leftover.ts";
+import {
   blockAt,
   entriesOf,
   findMoment,
@@ -96,14 +101,19 @@ export class JournalPack {
     this.#at = end;
     this.#lateFrom = from.end;
     const { files } = storage;
-    files.remove(this.#path);
+    removeLeftover(files, this.#beside(this.#path));
+    if (this.#prepack) {
+      // Better to know before.
+      const old = this.#beside(`${storage.path}.prepack`);
+      checkPrepack(files, old, { remove: false });
+    }
     const file = files.open(this.#path, { write: true, createNew: true });
     const { name, header } = from;
     const packs = header.packs + 1;
     const to = this.#to = new Journal(
       file,
       name,
-      { ...header, packs },
+      { ...header, packs, packing: true },
       from,
     );
     to.tid = tid;
@@ -159,12 +169,20 @@ export class JournalPack {
     const to = this.#to;
     if (to === undefined) return;
     this.#to = undefined;
-    to.release();
+    const { files } = this.#storage;
     try {
-      this.#storage.files.remove(this.#path);
+      // It may be somebody else's by now.
+      if (files.identity(this.#path) === to.file.identity) {
+        files.remove(this.#path);
+      }
     } catch {
       // The next pack tries again.
     }
+    to.release();
+  }
+
+  #beside(path: string): Beside {
+    return { path, name: this.#from.name, header: this.#from.header };
   }
 
   #mark(oid: Oid): void {
@@ -246,10 +264,15 @@ export class JournalPack {
         `Cannot pack ${this.#from.name}: somebody has put another file in its place`,
       );
     }
+    if (files.identity(this.#path) !== to.file.identity) {
+      throw new StorageError(
+        `Cannot pack ${this.#from.name}: somebody has removed ${this.#path} meanwhile, or put another file in its place`,
+      );
+    }
     const old = `${path}.prepack`;
     if (this.#prepack) {
       // A second name, so that there is a file of the first one at any moment.
-      files.remove(old);
+      checkPrepack(files, this.#beside(old), { remove: true });
       files.link(path, old);
     }
     try {
@@ -266,6 +289,9 @@ export class JournalPack {
     } catch (error) {
       to.breakAfterRename(error);
     }
+    to.packed();
+    // Whoever opens the old file under another name may write to it.
+    this.#from.file.unlock();
     this.#storage.replace(to, removed);
   }
 

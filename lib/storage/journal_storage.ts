@@ -25,6 +25,8 @@ import {
 } from "./local_session.ts";
 import { recordsBefore } from "./journal_undo.ts";
 import { encodeMetadata, type Notes } from "./metadata.ts";
+import { cutOff } from "./moment.ts";
+import { packToEnd } from "./reachable.ts";
 import { openJournal, type Repair } from "./recovery.ts";
 import type {
   CommitOptions,
@@ -172,13 +174,27 @@ export class JournalStorage implements HistoricalStorage {
    * @throws {StorageError} if another pack is under way, or the new file cannot be written.
    * @throws {ReadonlyError} if the storage is read-only.
    */
-  *pack(options: PackOptions = {}): Generator<PackProgress, void> {
+  pack(options?: PackOptions): PackProgress {
+    return packToEnd(this.packInSteps(options));
+  }
+
+  /** Does what `pack()` does, in steps. See {@linkcode Storage.packInSteps}. */
+  packInSteps(
+    { keep, ...options }: PackOptions = {},
+  ): Generator<PackProgress, void> {
     this.#sessions.checkOpen();
     if (this.readonly) {
       throw new ReadonlyError(
         `Cannot pack ${this.path}: it was opened for reading only`,
       );
     }
+    return this.#steps(
+      keep === undefined ? options : { ...options, keep: cutOff(keep) },
+    );
+  }
+
+  *#steps(options: PackOptions): Generator<PackProgress, void> {
+    this.#sessions.checkOpen();
     if (this.#pack !== undefined) {
       throw new StorageError(
         `Cannot pack ${this.path}: another pack is under way`,
@@ -237,8 +253,7 @@ export class JournalStorage implements HistoricalStorage {
           findMoment(this.#journal, moment).tid,
         ),
       holds: (oid) => this.#journal.holds(oid),
-      append: (records, next, _own, notes) =>
-        this.#append(records, next, notes),
+      append: (records, next, notes) => this.#append(records, next, notes),
     };
   }
 
@@ -259,9 +274,9 @@ export class JournalStorage implements HistoricalStorage {
       next: sessions.next,
       replace: (to, removed) => {
         this.#journal = to;
-        // Sessions go on reading the old file until they move on.
+        // Sessions may go on reading the old file until they move on.
         journal.release();
-        sessions.remove(removed);
+        sessions.packed(removed);
       },
     }, options);
   }
@@ -280,6 +295,11 @@ class JournalSnapshot implements Snapshot {
 
   load(oid: Oid): Uint8Array | undefined {
     return this.#journal.load(oid, this.tid);
+  }
+
+  has(oid: Oid): boolean {
+    if (!this.#journal.holds(oid)) return false;
+    return this.tid === this.#journal.tid || this.load(oid) !== undefined;
   }
 
   release(): void {

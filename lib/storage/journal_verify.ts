@@ -7,6 +7,7 @@ import { crc32 } from "node:zlib";
 import { StorageError } from "../errors.ts";
 import { type Oid, ROOT_OID } from "../serialize/record.ts";
 import { type OpenFile, readFully } from "./_file.ts";
+import { PAGE_ENTRIES } from "./_offset_page.ts";
 import { OffsetTable } from "./_offset_table.ts";
 import { ChunkReader } from "./chunk_reader.ts";
 import {
@@ -31,7 +32,6 @@ import {
   DIRECTORY_ENTRY,
   DIRECTORY_HEAD,
   directoryEnd,
-  PAGE_ENTRIES,
   PAGE_SIZE,
 } from "./journal_index.ts";
 import { OidQueue } from "./oid_queue.ts";
@@ -80,7 +80,7 @@ export class JournalVerifier {
   readonly #notes: string[] = [];
   #damageCount = 0;
   #danglingCount = 0;
-  /** What could not be read: from, to. */
+  /** What could not be read: from, to; in order, and apart from each other. */
   readonly #lost: [number, number][] = [];
   /** Every index block: its tid, and what is wrong with it. */
   readonly #indexes = new Map<number, { tid: Tid; wrong?: string }>();
@@ -179,7 +179,7 @@ export class JournalVerifier {
       if (head === "end") break;
       if (head === undefined) {
         const next = yield* this.#search(at);
-        this.#lost.push([at, next]);
+        this.#lose(at, next);
         this.#damaged(
           at,
           next === total
@@ -284,7 +284,7 @@ export class JournalVerifier {
       const entry = this.#entry(at, last);
       if (entry === undefined) {
         if (badBefore < 0) this.#damaged(at, "there is no good entry");
-        this.#lost.push([badBefore < 0 ? at : badBefore, last]);
+        this.#lose(badBefore < 0 ? at : badBefore, last);
         return;
       }
       const next = at + ENTRY_HEAD + entry.length;
@@ -293,14 +293,14 @@ export class JournalVerifier {
         badBefore = -1;
       } else if (badBefore >= 0) {
         // It was the length that was wrong: the rest means nothing.
-        this.#lost.push([badBefore, last]);
+        this.#lose(badBefore, last);
         return;
       } else {
         this.#damaged(
           at,
           `the checksum of an entry is wrong, perhaps of object #${entry.oid}`,
         );
-        this.#lost.push([at, next]);
+        this.#lose(at, next);
         badBefore = at;
       }
       at = next;
@@ -466,8 +466,9 @@ export class JournalVerifier {
       if (slot === undefined) {
         this.#damaged(at, "the checksum of a slot is wrong");
       } else if (slot.offset >= this.#size) {
-        this.#note(
-          `The slot at byte ${at} leads to byte ${slot.offset}, which this file does not have: it is the beginning of a longer one`,
+        this.#damaged(
+          this.#size,
+          `the file was cut there, since its header leads to byte ${slot.offset}`,
         );
       } else slots.push({ at, ...slot });
     }
@@ -547,8 +548,22 @@ export class JournalVerifier {
     return true;
   }
 
+  /** Notes that a part cannot be read. None begins before the one noted last. */
+  #lose(from: number, to: number): void {
+    const last = this.#lost.at(-1);
+    if (last !== undefined && from <= last[1]) last[1] = Math.max(last[1], to);
+    else this.#lost.push([from, to]);
+  }
+
   #isLost(offset: number): boolean {
-    return this.#lost.some(([from, to]) => offset >= from && offset < to);
+    let low = 0;
+    let high = this.#lost.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (this.#lost[middle]![1] <= offset) low = middle + 1;
+      else high = middle;
+    }
+    return low < this.#lost.length && this.#lost[low]![0] <= offset;
   }
 
   #bytes(offset: number, length: number): Uint8Array {

@@ -1,23 +1,26 @@
 /**
  * Sessions on a storage in the same process, and what they have in common for
- * all such storages: snapshots, invalidations, numbers, checks.
+ * all such storages: snapshots, what others change, numbers, checks.
  *
  * @module
  */
 import {
   ObjectNotFoundError,
+  ReadConflictError,
   ReadonlyError,
   StorageClosedError,
   StorageError,
 } from "../errors.ts";
 import {
+  findReference,
   type Oid,
   recordOid,
-  recordReferences,
   ROOT_OID,
 } from "../serialize/record.ts";
+import { ChangeLog, type Place } from "./change_log.ts";
+import { MAX_RECORD_BYTES } from "../serialize/extensions.ts";
 import { isEmpty, type Notes, notesOf } from "./metadata.ts";
-import { describeTid, tidOf } from "./moment.ts";
+import { describeTid, now, tidOf } from "./moment.ts";
 import { OidSet } from "./oid_set.ts";
 import type {
   CommitResult,
@@ -33,6 +36,8 @@ export interface Snapshot {
   readonly tid: Tid;
   /** Returns a record as it was then, or `undefined` if there was none. */
   load(oid: Oid): Uint8Array | undefined;
+  /** Whether there was one, without loading it where that costs more. */
+  has(oid: Oid): boolean;
   /** Says that nobody will read it any more. Called once. */
   release(): void;
 }
@@ -57,10 +62,9 @@ export interface Backend {
   holds(oid: Oid): boolean;
   /**
    * Stores records durably, all or none, and returns their tid. `next` is the
-   * first number that is free after them. `own` is the snapshot of the session
-   * that commits, which it will release next.
+   * first number that is free after them.
    */
-  append(records: Records, next: Oid, own: Snapshot, notes: Notes): Tid;
+  append(records: Records, next: Oid, notes: Notes): Tid;
 }
 
 /** How many numbers are given out at once at most: an answer must fit in memory. */
@@ -75,19 +79,43 @@ export const LONGEST_LEAP = 2 ** 24;
 /** No number is larger. */
 export const LARGEST_OID = Number.MAX_SAFE_INTEGER;
 
-/** Returns the tid of a transaction that follows another. */
+/**
+ * Checks how many numbers somebody asks for.
+ *
+ * @throws {StorageError} if it is no number of numbers, or too many at once.
+ */
+export function checkCount(count: number): void {
+  if (Number.isInteger(count) && count >= 0 && count <= MOST_NUMBERS) return;
+  throw new StorageError(
+    `Cannot allocate ${count} numbers: ask for 0 to ${MOST_NUMBERS}`,
+  );
+}
+
+/**
+ * Returns the tid of a transaction that follows another.
+ *
+ * @throws {StorageError} if there is none, or if the clock is wrong.
+ */
 export function nextTid(last: Tid): Tid {
-  return Math.max(Date.now() * 1000, last + 1);
+  const tid = Math.max(now(), last + 1);
+  if (Number.isSafeInteger(tid)) return tid;
+  throw new StorageError(
+    `Cannot number a transaction after ${last}: there are no more numbers; convert the database into a new one`,
+  );
 }
 
 /** All the sessions that are open on one storage. */
 export class Sessions {
+  /** What was changed, and how far each session has come. */
+  readonly log = new ChangeLog();
   readonly #backend: Backend;
   readonly #open = new Set<LocalSession>();
   #next: Oid;
   #rootIsFree: boolean;
   #closed = false;
-  /** What packs have removed that an open session may still know. */
+  /** How many packs have removed something. */
+  #removals = 0;
+  /** What packs have removed that a program with an open session may still hold. */
   #removed = new OidSet();
 
   /** Begins with no session; `next` is the first number that was never given out. */
@@ -104,12 +132,18 @@ export class Sessions {
     return this.#next;
   }
 
+  /** How many packs have removed something so far. */
+  get removals(): number {
+    return this.#removals;
+  }
+
   /** Opens one, on the newest snapshot or, read-only, on one of the past. */
-  open({ at }: SessionOptions = {}): LocalSession {
+  open({ at, letsGo = false }: SessionOptions = {}): LocalSession {
     this.checkOpen();
     const session = new LocalSession(
       this,
       this.#backend,
+      letsGo,
       at === undefined ? undefined : this.#snapshotAt(tidOf(at)),
     );
     this.#open.add(session);
@@ -148,11 +182,7 @@ export class Sessions {
 
   /** See {@linkcode Session.allocate}. */
   allocate(count: number): Oid[] {
-    if (!Number.isInteger(count) || count < 0 || count > MOST_NUMBERS) {
-      throw new StorageError(
-        `Cannot allocate ${count} numbers: ask for 0 to ${MOST_NUMBERS}`,
-      );
-    }
+    checkCount(count);
     if (count > LARGEST_OID - this.#next) {
       throw new StorageError(
         `Cannot allocate ${count} numbers: there are no more`,
@@ -168,12 +198,7 @@ export class Sessions {
   }
 
   /** Stores what a session commits, and tells all others. */
-  commit(
-    session: LocalSession,
-    own: Snapshot,
-    records: Records,
-    notes: Notes,
-  ): Tid {
+  commit(session: LocalSession, records: Records, notes: Notes): Tid {
     let next = this.#next;
     for (const oid of records.keys()) {
       if (oid >= next) next = oid + 1;
@@ -185,82 +210,100 @@ export class Sessions {
         }: numbers from ${this.#next} on are free; allocate them first`,
       );
     }
-    if (session.remembersRemoved) this.#checkReferences(records);
-    const tid = this.#backend.append(records, next, own, notes);
+    if (session.began < this.#removals) this.#checkReferences(records);
+    const tid = this.#backend.append(records, next, notes);
     this.#next = next;
     if (records.has(ROOT_OID)) this.#rootIsFree = false;
-    for (const other of this.#open) {
-      if (other !== session) other.invalidate(records.keys());
-    }
+    this.log.add(records.keys());
     return tid;
   }
 
   /**
-   * Notes that a pack has removed objects. Open sessions may still know them,
-   * so to them the objects were changed.
+   * Notes that a pack has ended and has removed objects. Open sessions may
+   * still know them, so to them the objects were changed.
    */
-  remove(oids: readonly Oid[]): void {
-    if (![...this.#open].some((session) => session.remembersRemoved)) {
-      this.#removed = new OidSet();
+  packed(removed: readonly Oid[]): void {
+    const open = [...this.#open];
+    if (removed.length > 0) {
+      if (!open.some(({ began }) => began < this.#removals)) {
+        this.#removed = new OidSet();
+      }
+      this.#removals++;
+      for (const oid of removed) this.#removed.add(oid);
+      this.log.add(removed);
     }
-    for (const oid of oids) this.#removed.add(oid);
-    for (const session of this.#open) session.noteRemoved(oids);
+    for (const session of open) session.letGo();
   }
 
-  // A program may hold on to a removed object and put it into another one
-  // without ever reading it: no invalidation can stop that.
+  // A program may hold on to a removed object, for as long as it lives, and put
+  // it into another one without ever reading it: no invalidation can stop that.
   #checkReferences(records: Records): void {
+    const isGone = (reference: Oid) =>
+      this.#removed.has(reference) && !records.has(reference) &&
+      !this.#backend.holds(reference);
     for (const [oid, record] of records) {
-      for (const reference of recordReferences(record)) {
-        if (
-          this.#removed.has(reference) && !records.has(reference) &&
-          !this.#backend.holds(reference)
-        ) {
-          throw new StorageError(
-            `Cannot commit object #${oid}: it refers to object #${reference}, which nothing referred to and a pack has removed; abort and make that object anew`,
-          );
-        }
-      }
+      const gone = findReference(record, isGone);
+      if (gone === undefined) continue;
+      throw new StorageError(
+        `Cannot commit object #${oid}: it refers to object #${gone}, which nothing referred to and a pack has removed; abort and make that object anew`,
+      );
     }
   }
 }
 
 /** A session on a storage in the same process. */
 export class LocalSession implements Session {
+  /** How many packs had removed something when it was opened. */
+  readonly began: number;
   readonly #sessions: Sessions;
   readonly #backend: Backend;
-  readonly #fixed: boolean;
+  readonly #letsGo: boolean;
+  /** Where it is in the log of changes; nowhere if it stays in the past. */
+  readonly #place: Place | undefined;
+  #tid: Tid;
   #snapshot: Snapshot;
-  #invalid = new Set<Oid>();
-  // Long lists that all sessions share.
-  #alsoInvalid: (readonly Oid[])[] = [];
+  /**
+   * Whether the storage has let go of the snapshot `#tid`. `#snapshot` is a later
+   * one then, of which only what was not changed since may be read.
+   */
+  #late = false;
+  /** What was changed since, if that was asked. */
+  #changed: OidSet | undefined;
   #closed = false;
-  /** Whether a pack removed objects since it was opened. */
-  remembersRemoved = false;
 
-  /** Opens a session, which stays at `fixed` if that is given; see `Sessions.open()`. */
-  constructor(sessions: Sessions, backend: Backend, fixed?: Snapshot) {
+  /** Opens a session, which stays at `past` if that is given; see `Sessions.open()`. */
+  constructor(
+    sessions: Sessions,
+    backend: Backend,
+    letsGo: boolean,
+    past?: Snapshot,
+  ) {
     this.#sessions = sessions;
     this.#backend = backend;
-    this.#fixed = fixed !== undefined;
-    this.#snapshot = fixed ?? backend.snapshot();
+    this.#letsGo = letsGo && past === undefined;
+    this.#snapshot = past ?? backend.snapshot();
+    this.#tid = this.#snapshot.tid;
+    this.#place = past === undefined ? sessions.log.open() : undefined;
+    // What stays in the past commits nothing.
+    this.began = past === undefined ? sessions.removals : Infinity;
   }
 
   /** The snapshot that the session reads. */
   get tid(): Tid {
-    return this.#snapshot.tid;
+    return this.#tid;
   }
 
   /** See {@linkcode Session.allocate}. */
   allocate(count: number): Oid[] {
     this.#checkOpen();
-    if (this.#fixed) throw this.#refusal("make new objects in");
+    if (this.#place === undefined) throw this.#refusal("make new objects in");
     return this.#sessions.allocate(count);
   }
 
   /** See {@linkcode Session.load}. */
   load(oid: Oid): Uint8Array {
     if (this.#closed) this.#checkOpen();
+    if (this.#late) this.#checkUnchanged(oid);
     const record = Number.isSafeInteger(oid) && oid >= 0
       ? this.#snapshot.load(oid)
       : undefined;
@@ -277,18 +320,17 @@ export class LocalSession implements Session {
   /** See {@linkcode Session.has}. */
   has(oid: Oid): boolean {
     this.#checkOpen();
-    return Number.isSafeInteger(oid) && oid >= 0 &&
-      this.#snapshot.load(oid) !== undefined;
+    if (this.#late) this.#checkUnchanged(oid);
+    return Number.isSafeInteger(oid) && oid >= 0 && this.#snapshot.has(oid);
   }
 
   /** See {@linkcode Session.sync}. */
   sync(): Oid[] {
     this.#checkOpen();
-    if (this.#fixed) return [];
-    const invalid = this.#takeInvalid();
-    this.#move();
-    this.#forgetInvalid();
-    return invalid;
+    if (this.#place === undefined) return [];
+    const changed = this.#sessions.log.since(this.#place);
+    this.#move(this.#place);
+    return changed;
   }
 
   /** See {@linkcode Session.commit}. */
@@ -307,33 +349,27 @@ export class LocalSession implements Session {
     // Taking the records may have run code of the caller.
     this.#checkOpen();
     if (checked.size === 0) return { tid: this.tid, changed: [] };
-    if (this.#fixed) throw this.#refusal("commit to");
+    if (this.#place === undefined) throw this.#refusal("commit to");
     if (this.#backend.readonly) {
       throw new ReadonlyError(
         `Cannot commit to ${this.#backend.name}: it was opened for reading only`,
       );
     }
-    const changed = this.#takeInvalid();
+    const changed = this.#sessions.log.since(this.#place);
     if (changed.some(options.accessed ?? (() => true))) {
       return { invalid: changed };
     }
-    const tid = this.#sessions.commit(this, this.#snapshot, checked, notes);
-    this.#forgetInvalid();
-    this.#move();
+    const tid = this.#sessions.commit(this, checked, notes);
+    this.#move(this.#place);
     return { tid, changed };
   }
 
-  /** Notes that others have changed objects. */
-  invalidate(oids: Iterable<Oid>): void {
-    if (this.#fixed) return;
-    for (const oid of oids) this.#invalid.add(oid);
-  }
-
-  /** Notes that a pack has removed objects. The list is shared. */
-  noteRemoved(oids: readonly Oid[]): void {
-    if (oids.length === 0 || this.#fixed) return;
-    this.#alsoInvalid.push(oids);
-    this.remembersRemoved = true;
+  /** Lets go of the snapshot, which a pack has dropped, if that is allowed. */
+  letGo(): void {
+    if (!this.#letsGo) return;
+    this.#late = !this.#sessions.log.isAtEnd(this.#place!);
+    this.#changed = undefined;
+    this.#replaceSnapshot();
   }
 
   /** See {@linkcode Session.close}. */
@@ -341,6 +377,7 @@ export class LocalSession implements Session {
     if (this.#closed) return;
     this.#closed = true;
     this.#sessions.forget(this);
+    if (this.#place !== undefined) this.#sessions.log.close(this.#place);
     this.#snapshot.release();
   }
 
@@ -357,30 +394,28 @@ export class LocalSession implements Session {
     );
   }
 
-  #move(): void {
+  /** Moves on to what there is now. */
+  #move(place: Place): void {
+    this.#replaceSnapshot();
+    this.#tid = this.#snapshot.tid;
+    this.#late = false;
+    this.#changed = undefined;
+    this.#sessions.log.catchUp(place);
+  }
+
+  #replaceSnapshot(): void {
     const last = this.#snapshot;
     this.#snapshot = this.#backend.snapshot();
     last.release();
   }
 
-  #forgetInvalid(): void {
-    this.#invalid = new Set();
-    this.#alsoInvalid = [];
-  }
-
-  #takeInvalid(): Oid[] {
-    const [removed] = this.#alsoInvalid;
-    if (removed !== undefined && this.#alsoInvalid.length === 1) {
-      // What a pack removed may be a million numbers: a set of them takes long.
-      const invalid = this.#invalid;
-      const rest = invalid.size === 0
-        ? removed
-        : removed.filter((oid) => !invalid.has(oid));
-      return [...invalid].concat(rest);
-    }
-    for (const oids of this.#alsoInvalid) this.invalidate(oids);
-    this.#alsoInvalid = [];
-    return [...this.#invalid];
+  #checkUnchanged(oid: Oid): void {
+    this.#changed ??= this.#sessions.log.setSince(this.#place!);
+    if (!this.#changed.has(oid)) return;
+    throw new ReadConflictError(
+      `Cannot load object #${oid}: it was changed after this transaction began, and a pack of ${this.#backend.name} has dropped what it was then; call abort() and start over`,
+      { oids: [oid] },
+    );
   }
 
   #checkOpen(): void {
@@ -410,6 +445,11 @@ export function checkRecords(
         `Cannot commit object #${oid}: its record is of object #${inside}`,
       );
     }
+    if (record.length > MAX_RECORD_BYTES) {
+      throw new StorageError(
+        `Cannot commit object #${oid}: its record has ${record.length} bytes, and ${MAX_RECORD_BYTES} are the most`,
+      );
+    }
     if (checked.has(oid)) {
       throw new StorageError(
         `Cannot commit object #${oid}: there are two records of it`,
@@ -423,7 +463,7 @@ export function checkRecords(
 // Packing must be able to follow the references of whatever was stored.
 function ownOid(oid: Oid, record: Uint8Array): Oid {
   try {
-    recordReferences(record);
+    findReference(record, () => false);
     return recordOid(record);
   } catch (error) {
     throw new StorageError(

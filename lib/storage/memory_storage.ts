@@ -12,7 +12,7 @@ import {
   Sessions,
   type Snapshot,
 } from "./local_session.ts";
-import { pack, type PackWork } from "./reachable.ts";
+import { pack, packToEnd, type PackWork } from "./reachable.ts";
 import type {
   PackOptions,
   PackProgress,
@@ -25,10 +25,19 @@ import type {
 interface Revision {
   readonly tid: Tid;
   readonly record: Uint8Array;
-  /** When the next one took its place. */
-  until: Tid;
   previous: Revision | undefined;
   next: Revision | undefined;
+}
+
+/** A moment that open snapshots read. */
+interface Moment {
+  readonly tid: Tid;
+  /** How many of them there are. */
+  snapshots: number;
+  /** Old revisions that are read at this moment, but at no later one. */
+  kept: Revision[];
+  previous: Moment | undefined;
+  next: Moment | undefined;
 }
 
 /**
@@ -52,11 +61,10 @@ interface Revision {
 export class MemoryStorage implements Storage {
   #newest = new Map<Oid, Revision>();
   #tid: Tid = 0;
-  /** How many open snapshots there are of each moment. */
-  #snapshots = new Map<Tid, number>();
-  /** Revisions that are not the newest ones, but which some session may need. */
-  #kept: Revision[] = [];
-  #lookAgainAt = 64;
+  /** The latest moment that is read. */
+  #latest: Moment | undefined;
+  /** How many revisions all moments keep. */
+  #kept = 0;
   #packing: Set<Oid> | undefined;
   #sessions: Sessions;
 
@@ -67,14 +75,14 @@ export class MemoryStorage implements Storage {
       readonly: false,
       snapshot: () => this.#snapshot(),
       holds: (oid) => this.#newest.has(oid),
-      append: (records, _next, own) => this.#append(records, own),
+      append: (records) => this.#append(records),
     };
     this.#sessions = new Sessions(backend, 0);
   }
 
   /** How many records are in memory, old revisions included. */
   get recordCount(): number {
-    return this.#newest.size + this.#kept.length;
+    return this.#newest.size + this.#kept;
   }
 
   /**
@@ -92,13 +100,28 @@ export class MemoryStorage implements Storage {
    * @throws {StorageError} if another pack is under way, or if it is told to
    * keep something: there is no history and no file.
    */
-  *pack(options: PackOptions = {}): Generator<PackProgress, void> {
+  pack(options?: PackOptions): PackProgress {
+    return packToEnd(this.packInSteps(options));
+  }
+
+  /**
+   * Does what `pack()` does, in steps. See {@linkcode Storage.packInSteps}.
+   *
+   * @throws {StorageError} as `pack()` does; at the first step if another pack
+   * is under way.
+   */
+  packInSteps(options: PackOptions = {}): Generator<PackProgress, void> {
     this.#sessions.checkOpen();
     if (options.keep !== undefined || options.prepack) {
       throw new StorageError(
         "Cannot keep anything when packing the storage: it has neither a history nor a file",
       );
     }
+    return this.#steps();
+  }
+
+  *#steps(): Generator<PackProgress, void> {
+    this.#sessions.checkOpen();
     if (this.#packing !== undefined) {
       throw new StorageError(
         "Cannot pack the storage: another pack is under way",
@@ -121,7 +144,7 @@ export class MemoryStorage implements Storage {
         this.#sessions.checkOpen();
         // Snapshots that were taken before go on reading the map of before.
         this.#newest = after;
-        this.#sessions.remove(removed);
+        this.#sessions.packed(removed);
       },
     };
     try {
@@ -135,7 +158,7 @@ export class MemoryStorage implements Storage {
   close(): void {
     this.#sessions.close();
     this.#newest = new Map();
-    this.#kept = [];
+    this.#kept = 0;
   }
 
   /** Closes the storage, as `close()` does. */
@@ -144,69 +167,75 @@ export class MemoryStorage implements Storage {
   }
 
   #snapshot(): Snapshot {
-    const tid = this.#tid;
+    const moment = this.#newestMoment();
+    moment.snapshots++;
+    const { tid } = moment;
     const revisions = this.#newest;
-    this.#snapshots.set(tid, (this.#snapshots.get(tid) ?? 0) + 1);
+    const load = (oid: Oid) => {
+      let revision = revisions.get(oid);
+      while (revision !== undefined && revision.tid > tid) {
+        revision = revision.previous;
+      }
+      return revision?.record;
+    };
     return {
       tid,
-      load(oid) {
-        let revision = revisions.get(oid);
-        while (revision !== undefined && revision.tid > tid) {
-          revision = revision.previous;
-        }
-        return revision?.record;
+      load,
+      has: (oid) => load(oid) !== undefined,
+      release: () => {
+        if (--moment.snapshots === 0) this.#forget(moment);
       },
-      release: () => this.#release(tid),
     };
   }
 
-  #release(tid: Tid): void {
-    const count = this.#snapshots.get(tid)! - 1;
-    if (count > 0) {
-      this.#snapshots.set(tid, count);
-      return;
-    }
-    this.#snapshots.delete(tid);
-    // Looking through all of them each time would be too slow when a session
-    // stays behind while others go on.
-    if (this.#snapshots.size <= 1 || this.#kept.length >= this.#lookAgainAt) {
-      this.#dropUnneeded();
+  #newestMoment(): Moment {
+    const previous = this.#latest;
+    if (previous?.tid === this.#tid) return previous;
+    const moment = this.#latest = {
+      tid: this.#tid,
+      snapshots: 0,
+      kept: [],
+      previous,
+      next: undefined,
+    };
+    if (previous !== undefined) previous.next = moment;
+    return moment;
+  }
+
+  /** Hands on what the moment keeps to the one before, if that reads it too. */
+  #forget({ kept, previous, next }: Moment): void {
+    if (previous !== undefined) previous.next = next;
+    if (next !== undefined) next.previous = previous;
+    else this.#latest = previous;
+    for (const revision of kept) {
+      if (previous !== undefined && revision.tid <= previous.tid) {
+        previous.kept.push(revision);
+      } else {
+        unlink(revision);
+        this.#kept--;
+      }
     }
   }
 
-  #dropUnneeded(): void {
-    if (this.#kept.length === 0) return;
-    const tids = [...this.#snapshots.keys()];
-    this.#kept = this.#kept.filter((revision) => {
-      const { tid: from, until } = revision;
-      const needed = tids.some((tid) => from <= tid && tid < until);
-      if (!needed) unlink(revision);
-      return needed;
-    });
-    this.#lookAgainAt = Math.max(64, 2 * this.#kept.length);
-  }
-
-  #append(records: Records, own: Snapshot): Tid {
+  #append(records: Records): Tid {
     const tid = nextTid(this.#tid);
-    // The latest moment that anybody goes on reading.
-    let latest = -1;
-    for (const [moment, count] of this.#snapshots) {
-      if (moment > latest && (moment !== own.tid || count > 1)) latest = moment;
-    }
+    const latest = this.#latest;
     for (const [oid, record] of records) {
       const last = this.#newest.get(oid);
       const revision: Revision = {
         tid,
         record: record.slice(),
-        until: Infinity,
         previous: last,
         next: undefined,
       };
       if (last !== undefined) {
-        last.until = tid;
         last.next = revision;
-        if (last.tid <= latest) this.#kept.push(last);
-        else unlink(last);
+        if (latest !== undefined && last.tid <= latest.tid) {
+          latest.kept.push(last);
+          this.#kept++;
+        } else {
+          unlink(last);
+        }
       }
       this.#newest.set(oid, revision);
       this.#packing?.add(oid);

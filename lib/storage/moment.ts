@@ -9,6 +9,29 @@ import type { PackOptions, Tid } from "./storage.ts";
 const SECONDS = { s: 1, m: 60, h: 3600, d: 86_400 };
 
 /**
+ * No clock may say more. It leaves tids for a trillion transactions after it,
+ * should a clock have been that far ahead once.
+ */
+const LATEST: Tid = Number.MAX_SAFE_INTEGER - 2 ** 40;
+
+/**
+ * Returns what the clock says, as a tid.
+ *
+ * @throws {StorageError} if a tid of that time could not be read again.
+ */
+export function now(): Tid {
+  const milliseconds = Date.now();
+  const tid = Math.floor(milliseconds * 1000);
+  if (tid <= LATEST) return Math.max(tid, 0);
+  const date = new Date(milliseconds);
+  throw new StorageError(
+    `Cannot tell the time: the clock says ${
+      Number.isNaN(date.getTime()) ? milliseconds : date.toISOString()
+    }, and times go to ${timeOf(LATEST).toISOString()}; set the clock right`,
+  );
+}
+
+/**
  * Returns the last tid of a moment: a `Date` has milliseconds, each with room
  * for 1000 tids.
  */
@@ -44,5 +67,5 @@ export function cutOff(keep: NonNullable<PackOptions["keep"]>): Tid {
     );
   }
   const seconds = Number(found[1]) * SECONDS[found[2] as "s" | "m" | "h" | "d"];
-  return Math.max(0, Math.floor((Date.now() / 1000 - seconds) * 1e6));
+  return Math.max(0, Math.floor(now() - seconds * 1e6));
 }

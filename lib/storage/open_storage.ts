@@ -1,12 +1,14 @@
 /**
- * Opens a database of any format: its first bytes say which.
+ * Opens a database wherever it is: behind a server, or in a file of any format,
+ * whose first bytes say which.
  *
  * @module
  */
 import { StorageError } from "../errors.ts";
+import { ClientStorage, type ClientStorageOptions } from "./client_storage.ts";
 import { FileStorage } from "./file_storage.ts";
 import { MAGIC } from "./journal_format.ts";
-import { APPLICATION_ID } from "./sqlite_database.ts";
+import { APPLICATION_ID } from "./sqlite_schema.ts";
 import { SqliteStorage } from "./sqlite_storage.ts";
 import type { Storage } from "./storage.ts";
 
@@ -89,12 +91,32 @@ export function formatOf(path: string): Format | undefined {
 }
 
 /**
- * Opens the database in a file, whatever its format. If there is no file, or
- * it is empty, a new database is made: in SQLite if the name ends in
+ * Returns how to reach the server that a name stands for, `tcp:HOST:PORT` or
+ * `unix:PATH`; `undefined` if it is the path of a file.
+ *
+ * @throws {StorageError} if it begins as an address and is none.
+ */
+export function serverAt(place: string): ClientStorageOptions | undefined {
+  if (/^unix:./.test(place)) return { address: place.slice(5) };
+  if (!/^(tcp|unix):/.test(place)) return undefined;
+  const [, host, port] = /^tcp:(.+):(\d+)$/.exec(place) ?? [];
+  if (host === undefined || Number(port) > 65535) {
+    throw new StorageError(
+      `Cannot open ${place}: a server is tcp:HOST:PORT or unix:PATH, and a file of such a name is ./${place}`,
+    );
+  }
+  return { host: host.replace(/^\[(.*)\]$/, "$1"), port: Number(port) };
+}
+
+/**
+ * Opens the database at a place: behind a server if it is `tcp:HOST:PORT` or
+ * `unix:PATH`, otherwise in a file, whatever its format. If there is no file,
+ * or it is empty, a new database is made: in SQLite if the name ends in
  * `.sqlite`, `.sqlite3`, `.db` or `.db3`, otherwise a journal.
  *
  * @throws {StorageError} if it is not a database of ours, or cannot be opened;
  * the message says what the file seems to be.
+ * @throws {ServerUnavailableError} if no server answers at the address.
  *
  * @example
  * ```ts
@@ -110,21 +132,71 @@ export function formatOf(path: string): Format | undefined {
  * ```
  */
 export async function openStorage(
-  path: string,
+  place: string,
   options: OpenStorageOptions = {},
 ): Promise<Storage> {
-  if (path === "") {
+  if (place === "") {
     throw new StorageError("Cannot open a storage: the path is empty");
   }
-  const format = formatOf(path) ?? formatFor(path);
   const { repair = false, ...rest } = options;
-  if (format === "journal") return new FileStorage(path, { ...rest, repair });
+  const server = serverAt(place);
+  if (server !== undefined) {
+    if (repair || rest.readonly || rest.sync === false) {
+      throw new StorageError(
+        `Cannot open ${place} ${
+          repair
+            ? "with repair"
+            : rest.readonly
+            ? "for reading only"
+            : "without sync"
+        }: that is for the server to say when it is started`,
+      );
+    }
+    return new ClientStorage(server);
+  }
+  const format = formatOf(place) ?? formatFor(place);
+  if (format === "journal") return new FileStorage(place, { ...rest, repair });
   if (repair) {
     throw new StorageError(
-      `Cannot repair ${path}: it is a SQLite database; restore it from a backup`,
+      `Cannot repair ${place}: it is a SQLite database; restore it from a backup`,
     );
   }
-  return await SqliteStorage.open(path, rest);
+  return await SqliteStorage.open(place, rest);
+}
+
+/**
+ * Opens the journal at a path at once, which other kinds of databases cannot be.
+ *
+ * @throws {StorageError} if another kind is there, or is meant by the name.
+ */
+export function openJournal(
+  place: string,
+  options: { readonly: boolean },
+): FileStorage {
+  const other = serverAt(place)
+    ? "it is the address of a server"
+    : isSqlite(place)
+    ? "it is a SQLite database"
+    : isSqlite(place) === undefined && formatFor(place) === "sqlite"
+    ? "a new file of that name is a SQLite database"
+    : undefined;
+  if (other === undefined) return new FileStorage(place, options);
+  throw new StorageError(
+    `Cannot open ${place} with new Connection(): ${other}; use await Connection.open(${
+      JSON.stringify(place)
+    })`,
+  );
+}
+
+/** `undefined` if there is nothing. */
+function isSqlite(path: string): boolean | undefined {
+  try {
+    const format = formatOf(path);
+    return format && format === "sqlite";
+  } catch {
+    // What is wrong with it, opening it tells.
+    return false;
+  }
 }
 
 function firstBytes(path: string): Uint8Array<ArrayBuffer> {

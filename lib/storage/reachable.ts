@@ -27,6 +27,13 @@ export interface PackWork {
   finish(removed: readonly Oid[]): void;
 }
 
+/** Takes all steps of a pack, and returns what the last one told. */
+export function packToEnd(steps: Iterable<PackProgress>): PackProgress {
+  let last: PackProgress = { records: 0, bytes: 0 };
+  for (const progress of steps) last = progress;
+  return last;
+}
+
 /** A step ends after this many bytes or records: some milliseconds. */
 const STEP_BYTES = 256 * 1024;
 const STEP_RECORDS = 500;

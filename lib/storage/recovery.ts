@@ -69,10 +69,11 @@ export function openJournal(
   name: string,
   options: OpenOptions,
 ): Journal {
-  const size = file.size();
-  const start = new Uint8Array(Math.min(size, HEADER_SIZE));
-  const count = readFully(file, start, 0);
-  if (count !== start.length) throw damaged(name, count, "it ends too early");
+  const bytes = new Uint8Array(HEADER_SIZE);
+  const start = bytes.subarray(0, readFully(file, bytes, 0));
+  // After the slots: so they lead to nothing that is not there yet, should
+  // somebody be writing.
+  const size = start.length < HEADER_SIZE ? start.length : file.size();
   if (size <= HEADER_SIZE && isUnfinishedHeader(start)) {
     const database = crypto.getRandomValues(new Uint8Array(16));
     const header = { database, packs: 0 };
@@ -81,8 +82,17 @@ export function openJournal(
   }
   checkMagic(start, name);
   const header = readHeader(start, name, options);
+  if (header.packing && path.endsWith(".pack")) {
+    throw new StorageError(
+      `Cannot open ${name}: it is what a pack of ${
+        path.slice(0, -5)
+      } is writing, or was writing when it was interrupted; the next one makes it anew`,
+    );
+  }
   const recovery = new Recovery(files, file, path, name, header, options);
   const journal = recovery.run(start, size);
+  // The program ended just when a pack had put the file in its place.
+  if (header.packing && !options.readonly) journal.packed();
   if (options.readonly || !options.sync) return journal;
   // Who wrote it may have ended between a write, or the rename of a pack, and
   // the sync after it. From now on what is there is counted on.
@@ -149,6 +159,8 @@ class Recovery {
   #journal: Journal;
   /** The newest index block that a slot leads to, if it is damaged. */
   #badIndex: number | undefined;
+  /** The furthest place that a slot leads to: it was on the disk before the slot. */
+  #slotsLeadTo = 0;
   readonly #repairs: Repair[] = [];
 
   constructor(
@@ -232,6 +244,7 @@ class Recovery {
       return { number, offset: slot?.offset ?? 0 };
     });
     slots.sort((a, b) => b.offset - a.offset);
+    this.#slotsLeadTo = slots[0]!.offset;
     for (const { number, offset } of slots) {
       const block = readIndexBlock(journal.reader, offset, size);
       if (block === undefined) {
@@ -263,12 +276,15 @@ class Recovery {
     } catch (error) {
       if (!(error instanceof DamagedFileError)) throw error;
       if (!this.options.repair) {
+        const remedy = error.offset < size
+          ? `saves everything from there on as ${
+            tailPath(this.name, error.offset, 0)
+          } and cuts it off`
+          : "goes on with what is left";
         throw damaged(
           this.name,
           error.offset,
-          `${error.message}; --repair (or repair: true) saves everything from there on as ${
-            tailPath(this.name, error.offset, 0)
-          } and cuts it off`,
+          `${error.message}; --repair (or repair: true) ${remedy}`,
         );
       }
       const { offset } = error;
@@ -304,6 +320,11 @@ class Recovery {
     }
     if (journal.endsWithCopy) {
       throw this.#damaged("what a pack wrote ends too early");
+    }
+    if (this.#slotsLeadTo >= journal.end) {
+      throw this.#damaged(
+        `the file was cut there, since its header leads to byte ${this.#slotsLeadTo}`,
+      );
     }
   }
 
@@ -412,14 +433,22 @@ class Recovery {
       if (this.files.identity(path) !== undefined) continue;
       const tail = this.files.open(path, { write: true, createNew: true });
       try {
+        this.files.copyAccess(this.path, path);
         for (let at = from; at < to; at += PIECE) {
           const bytes = new Uint8Array(Math.min(PIECE, to - at));
           const count = readFully(this.file, bytes, at);
           writeFully(tail, bytes.subarray(0, count), at - from);
         }
         tail.sync();
-        this.files.copyAccess(this.path, path);
         this.files.syncDirectory(path);
+      } catch (error) {
+        try {
+          // A part of it is of no use: everything is still in the file.
+          this.files.remove(path);
+        } catch {
+          // What went wrong first says more.
+        }
+        throw error;
       } finally {
         tail.close();
       }

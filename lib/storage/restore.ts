@@ -3,13 +3,8 @@
  *
  * @module
  */
-import {
-  DamagedFileError,
-  DharaError,
-  StorageError,
-  StorageLockedError,
-} from "../errors.ts";
-import { disk, type OpenFile, writeFully } from "./_file.ts";
+import { DamagedFileError, StorageError } from "../errors.ts";
+import { disk, type Files, type OpenFile, writeFully } from "./_file.ts";
 import {
   clearSlots,
   type Moment,
@@ -18,11 +13,12 @@ import {
   pieces,
   readHeader,
 } from "./_journal_walk.ts";
-import { FileStorage } from "./file_storage.ts";
 import { text } from "./journal.ts";
+import { JournalStorage } from "./journal_storage.ts";
 import { describeTid, tidOf, timeOf } from "./moment.ts";
 import type { Tid, TransactionInfo } from "./storage.ts";
-import { verify } from "./verify.ts";
+import { verifyOn } from "./verify.ts";
+import { makeWhole } from "./whole_file.ts";
 
 /** Settings of {@linkcode restore}. */
 export interface RestoreOptions {
@@ -86,18 +82,26 @@ export interface RestorePoint extends TransactionInfo {
  */
 export async function restore(
   from: string,
+  options: RestoreOptions,
+): Promise<Restored> {
+  return await restoreOn(disk, from, options);
+}
+
+/** Does what `restore` does, on any file system. */
+export async function restoreOn(
+  files: Files,
+  from: string,
   { at, to }: RestoreOptions,
 ): Promise<Restored> {
-  const file = openForReading(from, "restore");
+  const file = openForReading(files, from, "restore");
   try {
     const moment = findMoment(file, from, at);
-    return await writeRestored(from, to, (part) => {
+    return await writeRestored(files, { from, to, like: from }, (part) => {
       let offset = 0;
       for (const bytes of pieces(file, 0, moment.end, from)) {
         writeFully(part, bytes, offset);
         offset += bytes.length;
       }
-      disk.copyAccess(from, partPath(to));
     });
   } finally {
     file.close();
@@ -113,7 +117,7 @@ export async function restore(
 export function* restorePoints(
   path: string,
 ): Generator<RestorePoint, void> {
-  const file = openForReading(path, "read");
+  const file = openForReading(disk, path, "read");
   try {
     if (readHeader(file, path) === undefined) return;
     for (const moment of moments(file, path)) {
@@ -127,9 +131,13 @@ export function* restorePoints(
 }
 
 /** Opens a file that is there, and says what it was for if that fails. */
-export function openForReading(path: string, what: string): OpenFile {
+export function openForReading(
+  files: Files,
+  path: string,
+  what: string,
+): OpenFile {
   try {
-    return disk.open(path, { write: false });
+    return files.open(path, { write: false });
   } catch (error) {
     const why = error instanceof Deno.errors.NotFound
       ? "there is no such file"
@@ -172,84 +180,60 @@ export function findMoment(
   );
 }
 
-/** Returns the file that is written before it gets its name. */
-export function partPath(to: string): string {
-  return `${to}.part`;
-}
-
 /**
  * Writes a new file through `fill`, which gives it the beginning of a journal,
  * makes a good database of it, verifies it, and gives it its name.
  */
 export async function writeRestored(
-  from: string,
-  to: string,
+  files: Files,
+  { from, to, like }: { from: string; to: string; like: string },
   fill: (part: OpenFile) => void | Promise<void>,
 ): Promise<Restored> {
-  const refuse = () => {
-    if (disk.identity(to) === undefined) return;
-    throw new StorageError(
-      `Cannot restore to ${to}: there is a file of that name; give another name, or move it away`,
-    );
-  };
-  refuse();
-  const path = partPath(to);
-  let ours = false;
-  try {
-    const part = disk.open(path, { write: true, create: true });
+  return await makeWhole(to, {
+    files,
+    what: "restore to",
+    like,
+    taken: "there is a file of that name; give another name, or move it away",
+  }, async (path) => {
+    const part = files.open(path, { write: true });
     try {
-      ours = part.lock();
-      if (!ours) {
-        throw new StorageLockedError(
-          `Cannot restore to ${to}: somebody else is writing ${path}`,
-        );
-      }
-      part.truncate(0);
       await fill(part);
       clearSlots(part);
       part.sync();
     } finally {
       part.close();
     }
-    const failure = await finish(path);
+    const failure = await finish(files, path);
     if (failure !== undefined) {
       throw new DamagedFileError(
         `Cannot restore ${from}: it is damaged at byte ${failure.offset}: ${failure.message}; restore an earlier moment, or another backup`,
         { path: from, offset: failure.offset },
       );
     }
-    const tid = lastTidOf(path);
-    refuse();
-    disk.rename(path, to);
-    disk.syncDirectory(to);
-    return {
-      path: to,
-      tid,
-      time: timeOf(tid),
-      size: Deno.statSync(to).size,
-    };
-  } catch (error) {
-    if (ours) disk.remove(path);
-    if (error instanceof DharaError) throw error;
-    throw new StorageError(`Cannot restore to ${to}: ${text(error)}`, {
-      cause: error,
-    });
-  }
+    const { tid, size } = describe(files, path);
+    return { path: to, tid, time: timeOf(tid), size };
+  });
 }
 
 /** Makes a good database of the beginning of a journal; returns what is damaged. */
 async function finish(
+  files: Files,
   path: string,
 ): Promise<{ offset: number; message: string } | undefined> {
-  const { damage } = await verify(path);
+  const { damage } = await verifyOn(files, path);
   if (damage.length > 0) return damage[0];
   // Its slots are gone, so this reads it all, and writes an index if that is worth it.
-  new FileStorage(path, { create: false }).close();
-  return (await verify(path)).damage[0];
+  new JournalStorage(path, { create: false }, files).close();
+  return (await verifyOn(files, path)).damage[0];
 }
 
-function lastTidOf(path: string): Tid {
-  using storage = new FileStorage(path, { readonly: true });
+function describe(files: Files, path: string): { tid: Tid; size: number } {
+  using storage = new JournalStorage(path, { readonly: true }, files);
   using session = storage.session();
-  return session.tid;
+  const file = files.open(path, { write: false });
+  try {
+    return { tid: session.tid, size: file.size() };
+  } finally {
+    file.close();
+  }
 }

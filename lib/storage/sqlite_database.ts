@@ -1,7 +1,6 @@
 /**
  * A SQLite file that holds a database of ours: opening and making one, running
- * SQL, and errors in plain words. It uses only what `@db/sqlite` and
- * `node:sqlite` both have. `docs/format.md` describes the tables.
+ * SQL, and errors in plain words.
  *
  * @module
  */
@@ -13,6 +12,22 @@ import {
   StorageError,
   StorageLockedError,
 } from "../errors.ts";
+import type {
+  Sqlite,
+  SqliteClass,
+  Statement,
+  Value,
+} from "./sqlite_library.ts";
+import { migrate } from "./sqlite_migrate.ts";
+import {
+  APPLICATION_ID,
+  CREATE,
+  faultIn,
+  LIST,
+  SCHEMAS,
+  VERSION,
+} from "./sqlite_schema.ts";
+import { stateChecksum } from "./sqlite_tables.ts";
 
 /** Settings of a storage in SQLite. */
 export interface SqliteStorageOptions {
@@ -30,64 +45,20 @@ export interface SqliteStorageOptions {
   timeout?: number;
 }
 
-/** The value of a column. */
-export type Value = number | string | Uint8Array | null;
-
 /** One row of an answer. */
 export type Row = Record<string, Value>;
-
-interface Statement {
-  run(...values: Value[]): unknown;
-  get(...values: Value[]): unknown;
-  all(...values: Value[]): unknown;
-}
-
-/** What both libraries have. */
-interface Sqlite {
-  exec(sql: string): unknown;
-  prepare(sql: string): Statement;
-  close(): void;
-}
-
-/** The class of either library. */
-export type SqliteClass = new (
-  path: string,
-  options: Record<string, boolean>,
-) => Sqlite;
-
-/** `DHRA`: the number in the header of a SQLite file that says that it is ours. */
-export const APPLICATION_ID = 0x44485241;
-/** The version of the tables. */
-const VERSION = 1;
-
-const TABLES = `
-CREATE TABLE dhara (
-  id INTEGER PRIMARY KEY CHECK (id = 0),
-  next INTEGER NOT NULL,
-  tid INTEGER NOT NULL,
-  cut INTEGER NOT NULL,
-  forgotten INTEGER NOT NULL
-);
-INSERT INTO dhara VALUES (0, 0, 0, 0, 0);
-CREATE TABLE revision (
-  oid INTEGER NOT NULL,
-  tid INTEGER NOT NULL,
-  crc INTEGER NOT NULL,
-  record BLOB
-);
-CREATE UNIQUE INDEX revision_by_object ON revision (oid, tid);
-CREATE INDEX revision_by_transaction ON revision (tid, oid);
-CREATE INDEX revision_removed ON revision (tid) WHERE record IS NULL;
-PRAGMA application_id = ${APPLICATION_ID};
-PRAGMA user_version = ${VERSION};
-`;
 
 /** An open SQLite file. */
 export class SqliteDatabase {
   /** The file, as it was given. */
   readonly path: string;
+  readonly #whole: string;
   readonly #sqlite: Sqlite;
   readonly #statements = new Map<string, Statement>();
+  readonly #readonly: boolean;
+  readonly #identity: string;
+  /** The damage that was seen first. */
+  #damage: DamagedFileError | undefined;
 
   /** Opens a file, and makes it if there is none. */
   constructor(
@@ -98,6 +69,7 @@ export class SqliteDatabase {
     const { readonly = false, sync = true, create = true, timeout = 30_000 } =
       options;
     this.path = path;
+    this.#readonly = readonly;
     if (path === "") {
       throw new StorageError("Cannot open a storage: the path is empty");
     }
@@ -106,29 +78,31 @@ export class SqliteDatabase {
         `Cannot open ${path}: timeout must be a whole number of milliseconds, not ${timeout}`,
       );
     }
-    const size = this.#size();
-    if (size === undefined && (readonly || !create)) {
+    // A whole path is never one of the names that mean something to SQLite,
+    // and stays right whatever the current directory becomes.
+    this.#whole = resolve(path);
+    const found = this.#identify();
+    if (found === undefined && (readonly || !create)) {
       throw new StorageError(`Cannot open ${path}: there is no such file`);
     }
-    if (size === undefined && !existsSync(dirname(resolve(path)))) {
+    if (found === undefined && !existsSync(dirname(this.#whole))) {
       throw new StorageError(
         `Cannot open ${path}: the folder that it should be in is not there`,
       );
     }
     this.#sqlite = this.explain("open", () =>
-      // A whole path is never one of the names that mean something to SQLite.
-      new Database(resolve(path), {
-        readonly, // @db/sqlite
-        readOnly: readonly, // node:sqlite
-        create: create || size !== undefined,
-        int64: true, // Otherwise @db/sqlite cuts integers to 32 bits.
+      new Database(this.#whole, {
+        readonly,
+        create: create || found !== undefined,
+        int64: true,
       }));
     try {
       this.explain("open", () => {
         this.#sqlite.exec(`PRAGMA busy_timeout = ${timeout}`);
-        this.#open(readonly, timeout);
+        this.#open(timeout);
         this.#sqlite.exec(`PRAGMA synchronous = ${sync ? "FULL" : "NORMAL"}`);
       });
+      this.#identity = this.#identify() ?? "";
     } catch (error) {
       this.#sqlite.close();
       throw error;
@@ -150,13 +124,39 @@ export class SqliteDatabase {
     return this.#prepare(sql).all(...values) as Row[];
   }
 
-  /** Runs a pragma, which does its work as its answer is read. */
-  pragma(sql: string): void {
+  /** Runs SQL of which nobody wants the answer: many statements, or a pragma that works as it is read. */
+  exec(sql: string): void {
     this.#sqlite.exec(sql);
   }
 
-  /** Runs work that writes as one transaction: all of it or nothing, and nobody else writes meanwhile. */
+  /** Runs work that only reads, so that all of it sees one moment. */
+  read<T>(work: () => T): T {
+    this.exec("BEGIN");
+    try {
+      return work();
+    } finally {
+      this.exec("ROLLBACK");
+    }
+  }
+
+  /**
+   * Runs work that writes as one transaction: all of it or nothing, and nobody
+   * else writes meanwhile. Nothing is written where damage was seen, or to a
+   * file that has no name any more.
+   */
   write<T>(work: () => T): T {
+    if (this.#damage !== undefined) {
+      throw new DamagedFileError(
+        `Cannot write to ${this.path}: damage was found in it, and nothing was stored; see what dhara db verify says, and restore it from a backup (${this.#damage.message})`,
+        { path: this.path, offset: 0 },
+        { cause: this.#damage },
+      );
+    }
+    if (this.#identify() !== this.#identity) {
+      throw new StorageError(
+        `Cannot commit to ${this.path}: the file was removed, or another one was put in its place, while it was open; nothing was stored, and all that is in it is gone once it is closed: store what is needed elsewhere before that`,
+      );
+    }
     this.run("BEGIN IMMEDIATE");
     try {
       const result = work();
@@ -164,7 +164,7 @@ export class SqliteDatabase {
       return result;
     } catch (error) {
       try {
-        this.#sqlite.exec("ROLLBACK");
+        this.exec("ROLLBACK");
       } catch {
         // SQLite has done it.
       }
@@ -175,7 +175,11 @@ export class SqliteDatabase {
   /** Closes it. */
   close(): void {
     this.#statements.clear();
-    this.#sqlite.close();
+    try {
+      if (!this.#readonly) this.#leaveLog();
+    } finally {
+      this.#sqlite.close();
+    }
   }
 
   /** Runs work on the file, and says what it means if SQLite fails. */
@@ -188,13 +192,20 @@ export class SqliteDatabase {
     }
   }
 
-  /** Says that what was read cannot be. */
+  /** Says that what was read cannot be; nothing is written from now on. */
   damaged(what: string, cause?: unknown): DamagedFileError {
-    return new DamagedFileError(
-      `Cannot read ${this.path}: ${what}; restore it from a backup`,
-      { path: this.path, offset: 0 },
-      { cause },
+    return this.#seen(
+      new DamagedFileError(
+        `Cannot read ${this.path}: ${what}; restore it from a backup`,
+        { path: this.path, offset: 0 },
+        { cause },
+      ),
     );
+  }
+
+  #seen(damage: DamagedFileError): DamagedFileError {
+    this.#damage ??= damage;
+    return damage;
   }
 
   #prepare(sql: string): Statement {
@@ -206,10 +217,12 @@ export class SqliteDatabase {
     return statement;
   }
 
-  #size(): number | undefined {
+  /** Returns what tells the file at the path from others; `undefined` if there is none. */
+  #identify(): string | undefined {
     return this.explain("open", () => {
-      const info = statSync(this.path, { throwIfNoEntry: false });
-      if (info === undefined || info.isFile()) return info?.size;
+      const info = statSync(this.#whole, { throwIfNoEntry: false });
+      if (info === undefined) return undefined;
+      if (info.isFile()) return `${info.dev} ${info.ino}`;
       throw new StorageError(
         `Cannot open ${this.path}: it is not a regular file`,
       );
@@ -226,10 +239,24 @@ export class SqliteDatabase {
         { cause },
       );
     }
-    if (/malformed|not a database|no such (table|column)/.test(message)) {
-      return new DamagedFileError(
-        `${begin}: the file is damaged (${message}); restore it from a backup`,
-        { path: this.path, offset: 0 },
+    if (
+      /malformed|not a database|no such (table|column)|too large to be represented/
+        .test(message)
+    ) {
+      return this.#seen(
+        new DamagedFileError(
+          `${begin}: the file is damaged (${message}); restore it from a backup`,
+          { path: this.path, offset: 0 },
+          { cause },
+        ),
+      );
+    }
+    if (
+      this.#readonly && /readonly database|unable to open/.test(message) &&
+      existsSync(`${this.#whole}-wal`)
+    ) {
+      return new StorageError(
+        `${begin}: the last changes are still in ${this.path}-wal, where they can be read only together with ${this.path}-shm; open it once where it may be written to, and close it`,
         { cause },
       );
     }
@@ -241,7 +268,7 @@ export class SqliteDatabase {
   }
 
   /** Checks that the file is ours, and makes the tables if it is empty. */
-  #open(readonly: boolean, timeout: number): void {
+  #open(timeout: number): void {
     let application: number;
     try {
       application = this.#number("application_id");
@@ -253,7 +280,7 @@ export class SqliteDatabase {
       );
     }
     if (application === 0 && this.#isEmpty()) {
-      if (readonly) {
+      if (this.#readonly) {
         throw new StorageError(`Cannot open ${this.path}: it is empty`);
       }
       this.#create();
@@ -264,16 +291,37 @@ export class SqliteDatabase {
         `Cannot open ${this.path}: it is a SQLite database of another program`,
       );
     }
+    const version = this.#checkTables();
+    if (version !== VERSION && this.#readonly) {
+      throw new StorageError(
+        `Cannot open ${this.path} for reading only: its tables are of version ${version}; open it once for writing, which brings them up to version ${VERSION}`,
+      );
+    }
+    if (!this.#readonly) this.#useLog(timeout);
+    if (version === VERSION) return;
+    this.#statements.clear();
+    this.write(() => {
+      // Another process may have been faster.
+      if (this.#number("user_version") === version) migrate(this);
+    });
+    this.#statements.clear();
+    this.#checkTables();
+  }
+
+  /** Checks that the tables are those of a version that is known, and returns it. */
+  #checkTables(): number {
     const version = this.#number("user_version");
-    if (version !== VERSION) {
+    if (SCHEMAS[version] === undefined) {
       throw new StorageError(
         `Cannot open ${this.path}: its tables are of version ${version}, and this program knows version ${VERSION}`,
       );
     }
-    if (!readonly) this.#useLog(timeout);
-    if (this.get("SELECT 1 FROM dhara") === undefined) {
-      throw this.damaged("the table dhara is empty");
+    const fault = faultIn(this.all(LIST), version);
+    if (fault !== undefined) throw this.damaged(fault);
+    if (this.#number("auto_vacuum") !== 2) {
+      throw this.damaged("its header does not say how its pages are kept");
     }
+    return version;
   }
 
   #isEmpty(): boolean {
@@ -282,14 +330,26 @@ export class SqliteDatabase {
 
   #create(): void {
     // It only counts before there is any table. Packing gives pages back to the disk.
-    this.#sqlite.exec("PRAGMA auto_vacuum = INCREMENTAL");
-    this.#sqlite.exec("BEGIN EXCLUSIVE");
+    this.exec("PRAGMA auto_vacuum = INCREMENTAL");
+    this.exec("BEGIN EXCLUSIVE");
     try {
       // Another process may have been faster.
-      if (this.#isEmpty()) this.#sqlite.exec(TABLES);
-      this.#sqlite.exec("COMMIT");
+      if (this.#isEmpty()) {
+        this.exec(CREATE);
+        const crc = stateChecksum({
+          next: 0,
+          tid: 0,
+          cut: 0,
+          forgotten: 0,
+          root: 0,
+        });
+        this.exec(`INSERT INTO dhara VALUES (0, 0, 0, 0, 0, 0, ${crc})`);
+        this.exec(`PRAGMA application_id = ${APPLICATION_ID}`);
+        this.exec(`PRAGMA user_version = ${VERSION}`);
+      }
+      this.exec("COMMIT");
     } catch (error) {
-      this.#sqlite.exec("ROLLBACK");
+      this.exec("ROLLBACK");
       throw error;
     }
   }
@@ -308,6 +368,19 @@ export class SqliteDatabase {
         if (!/is locked/.test(String(error)) || Date.now() > end) throw error;
         Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
       }
+    }
+  }
+
+  /**
+   * Whoever is the last to close the file leaves it without a log, so that it
+   * is one file, which can be read where nothing can be written.
+   */
+  #leaveLog(): void {
+    try {
+      this.exec("PRAGMA busy_timeout = 0");
+      this.exec("PRAGMA journal_mode = DELETE");
+    } catch {
+      // Others are using it, or it can be written no more: the log stays good.
     }
   }
 }

@@ -4,19 +4,17 @@
  * @module
  */
 import { type Oid, recordReferences, ROOT_OID } from "../serialize/record.ts";
-import { nextTid } from "./local_session.ts";
+import { LARGEST_OID } from "./local_session.ts";
+import { now } from "./moment.ts";
 import { OidQueue } from "./oid_queue.ts";
 import { OidSet } from "./oid_set.ts";
-import type { SqliteDatabase } from "./sqlite_database.ts";
+import type { Row, SqliteDatabase } from "./sqlite_database.ts";
+import {
+  type Removal,
+  type SqliteTables,
+  unpackOids,
+} from "./sqlite_tables.ts";
 import type { PackProgress, Tid } from "./storage.ts";
-
-/** What a pack needs of the storage. */
-export interface PackedStorage {
-  /** Returns an object's newest record; `null` if it was removed, `undefined` if there is none. */
-  newest(oid: Oid): Uint8Array | null | undefined;
-  /** Returns the oldest moment that a session reads, at most `newest`. */
-  oldest(newest: Tid): Tid;
-}
 
 /** A step ends after this many bytes or records: some milliseconds. */
 const STEP_BYTES = 256 * 1024;
@@ -34,17 +32,20 @@ const REMEMBERED = 7 * 24 * 60 * 60 * 1e6;
  * Packs. First it finds what can be reached, in steps, while others commit.
  * Then, in one transaction, whatever cannot be reached gets a last revision
  * without a record: it is removed, and every session learns of it as of any
- * other change. After that the revisions that nobody reads are deleted, in steps.
+ * other change. After that the revisions that nobody reads are deleted, in
+ * steps. `oldest` returns the oldest moment that must stay readable, at most
+ * the one that it is given.
  */
 export function* packSqlite(
   database: SqliteDatabase,
-  storage: PackedStorage,
+  tables: SqliteTables,
+  oldest: (newest: Tid) => Tid,
 ): Generator<PackProgress, void> {
   const seen = new OidSet();
   const queue = new OidQueue();
   let records = 0;
   let bytes = 0;
-  let looked = newestTid(database);
+  let { tid: looked, root } = tables.state();
   let longer = 1;
 
   function add(oid: Oid): void {
@@ -58,9 +59,12 @@ export function* packSqlite(
     while (records < mostRecords && bytes < mostBytes) {
       const oid = queue.shift();
       if (oid === undefined) return true;
-      const record = storage.newest(oid);
+      const record = tables.read(oid, LARGEST_OID);
       // A reference may lead nowhere, as it did before.
-      if (!record) continue;
+      if (!(record instanceof Uint8Array)) {
+        if (oid === ROOT_OID && root === 1) throw noRoot();
+        continue;
+      }
       records++;
       bytes += record.length;
       recordReferences(record).forEach(add);
@@ -68,22 +72,22 @@ export function* packSqlite(
     return queue.isEmpty;
   }
 
+  // Without it everything would be garbage.
+  function noRoot() {
+    return database.damaged("its root is not there, though there was one");
+  }
+
   // What was committed meanwhile is looked at, or looked at again.
   function addChanges(): boolean {
-    const rows = database.all(
-      "SELECT d.tid, r.oid FROM dhara d LEFT JOIN revision r ON r.tid > ?",
-      looked,
-    );
-    looked = rows[0]!["tid"] as Tid;
+    const { state, changed } = tables.news(looked);
+    ({ tid: looked, root } = state);
     // When commits bring more than a step reads, only longer steps come to an end.
     longer *= 2;
-    const oids = new Set(rows.map(({ oid }) => oid as Oid | null));
-    oids.delete(null);
-    for (const oid of oids as Set<Oid>) {
+    for (const oid of changed) {
       seen.add(oid);
       queue.push(oid);
     }
-    return oids.size > 0;
+    return changed.length > 0;
   }
 
   add(ROOT_OID);
@@ -91,16 +95,18 @@ export function* packSqlite(
     while (!step()) yield { records, bytes };
   } while (addChanges());
 
-  const unseen: Oid[] = [];
+  const unseen: Removal[] = [];
   for (let last = -1;;) {
     const rows = database.all(
-      "SELECT DISTINCT oid FROM revision WHERE oid > ? ORDER BY oid LIMIT ?",
+      "SELECT oid FROM object WHERE oid > ? ORDER BY oid LIMIT ?",
       last,
       STEP_REVISIONS,
     );
     for (const row of rows) {
       const oid = last = row["oid"] as Oid;
-      if (!seen.has(oid) && storage.newest(oid)) unseen.push(oid);
+      if (seen.has(oid)) continue;
+      const place = tables.place(oid);
+      if (place?.revision) unseen.push({ oid, tid: place.tid });
     }
     // New objects come at the end, and need not be looked at.
     if (rows.length < STEP_REVISIONS) break;
@@ -112,32 +118,27 @@ export function* packSqlite(
     // The last time: nobody commits while this transaction runs.
     addChanges();
     while (!step());
-    const removed = unseen.filter((oid) => !seen.has(oid));
-    const tid = removed.length > 0 ? nextTid(looked) : looked;
-    // In one statement, since everybody waits for this transaction.
-    database.run(
-      "INSERT INTO revision (oid, tid, crc, record) SELECT value, ?, 0, NULL FROM json_each(?)",
-      tid,
-      JSON.stringify(removed),
-    );
-    const cut = storage.oldest(tid);
-    database.run("UPDATE dhara SET tid = ?, cut = max(cut, ?)", tid, cut);
+    const removed = unseen.filter(({ oid }) => !seen.has(oid));
+    if (removed.length > 0) tables.remove(tables.state(), removed);
+    const state = tables.state();
+    const cut = Math.max(state.cut, oldest(state.tid));
+    tables.setState({ ...state, cut });
     return cut;
   });
   yield { records, bytes };
 
-  for (const _ of clear(database, cut)) yield { records, bytes };
-}
-
-function newestTid(database: SqliteDatabase): Tid {
-  return database.get("SELECT tid FROM dhara")!["tid"] as Tid;
+  for (const _ of clear(database, tables, cut)) yield { records, bytes };
 }
 
 /** Deletes what no snapshot from `cut` on shows, and gives the room back to the disk. */
-function* clear(database: SqliteDatabase, cut: Tid): Generator<void> {
+function* clear(
+  database: SqliteDatabase,
+  tables: SqliteTables,
+  cut: Tid,
+): Generator<void> {
   for (let from = 0;;) {
     const last = database.get(
-      "SELECT oid FROM revision WHERE oid >= ? ORDER BY oid LIMIT 1 OFFSET ?",
+      "SELECT oid FROM object WHERE oid >= ? ORDER BY oid LIMIT 1 OFFSET ?",
       from,
       STEP_REVISIONS,
     );
@@ -159,32 +160,51 @@ function* clear(database: SqliteDatabase, cut: Tid): Generator<void> {
     if (last === undefined) break;
     from = to as number + 1;
   }
-  yield* forget(database, Math.min(cut, Date.now() * 1000 - REMEMBERED));
+  yield* forget(database, tables, Math.min(cut, now() - REMEMBERED));
   yield* shrink(database);
 }
 
-/** Deletes the last trace of objects that were removed until a moment. */
-function* forget(database: SqliteDatabase, until: Tid): Generator<void> {
-  const latest = database.get(
-    "SELECT max(tid) AS tid FROM revision WHERE record IS NULL AND tid <= ?",
-    until,
-  )!["tid"] as Tid | null;
-  if (latest === null) return;
-  database.write(() =>
-    database.run("UPDATE dhara SET forgotten = max(forgotten, ?)", latest)
-  );
+/** Deletes what says that objects were changed or removed until a moment. */
+function* forget(
+  database: SqliteDatabase,
+  tables: SqliteTables,
+  until: Tid,
+): Generator<void> {
   for (;;) {
     const rows = database.all(
-      `SELECT rowid AS id FROM revision WHERE record IS NULL AND tid <= ?
-      AND NOT EXISTS (SELECT 1 FROM revision AS other WHERE other.oid =
-      revision.oid AND other.tid < revision.tid) LIMIT ?`,
-      latest,
+      "SELECT tid, removed, CASE removed WHEN 1 THEN oids END AS oids FROM changes WHERE tid <= ? ORDER BY tid LIMIT ?",
+      until,
       STEP_REVISIONS,
     );
     if (rows.length === 0) return;
+    const first = rows.findIndex(({ removed }) => removed === 1);
+    const last = rows.at(first < 0 ? -1 : first)!;
+    database.write(() =>
+      tables.setState({ ...tables.state(), forgotten: last["tid"] as Tid })
+    );
+    yield* forgetRemoved(database, tables, last);
+    database.write(() =>
+      database.run("DELETE FROM changes WHERE tid <= ?", last["tid"]!)
+    );
+    yield;
+  }
+}
+
+/** Deletes the last trace of the objects that a transaction has removed. */
+function* forgetRemoved(
+  database: SqliteDatabase,
+  tables: SqliteTables,
+  { tid, oids }: Row,
+): Generator<void> {
+  if (!(oids instanceof Uint8Array)) return;
+  const removed = unpackOids(oids);
+  for (let from = 0; from < removed.length; from += STEP_REVISIONS) {
     database.write(() => {
-      for (const { id } of rows) {
-        database.run("DELETE FROM revision WHERE rowid = ?", id!);
+      for (const oid of removed.slice(from, from + STEP_REVISIONS)) {
+        // It may have been stored again.
+        if (tables.place(oid)?.tid !== tid) continue;
+        database.run("DELETE FROM object WHERE oid = ?", oid);
+        database.run("DELETE FROM revision WHERE oid = ?", oid);
       }
     });
     yield;
@@ -195,12 +215,12 @@ function* shrink(database: SqliteDatabase): Generator<void> {
   const free = () =>
     database.get("PRAGMA freelist_count")!["freelist_count"] as number;
   for (let before = free(); before > 0;) {
-    database.pragma(`PRAGMA incremental_vacuum(${STEP_PAGES})`);
+    database.exec(`PRAGMA incremental_vacuum(${STEP_PAGES})`);
     yield;
     const after = free();
     if (after >= before) break;
     before = after;
   }
   // The file gets shorter when the log has been taken over.
-  database.pragma("PRAGMA wal_checkpoint(PASSIVE)");
+  database.exec("PRAGMA wal_checkpoint(PASSIVE)");
 }

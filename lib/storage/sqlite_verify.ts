@@ -4,7 +4,6 @@
  * @module
  */
 import { statSync } from "node:fs";
-import { crc32 } from "node:zlib";
 import {
   type Oid,
   recordOid,
@@ -14,6 +13,14 @@ import {
 import { OidQueue } from "./oid_queue.ts";
 import { OidSet } from "./oid_set.ts";
 import type { Row, SqliteDatabase } from "./sqlite_database.ts";
+import {
+  changesChecksum,
+  objectChecksum,
+  revisionChecksum,
+  type State,
+  stateChecksum,
+  unpackOids,
+} from "./sqlite_tables.ts";
 import type { Tid } from "./storage.ts";
 import type { VerifyProgress, VerifyReport } from "./verify.ts";
 
@@ -21,6 +28,22 @@ import type { VerifyProgress, VerifyReport } from "./verify.ts";
 const LISTED = 100;
 /** Rows that are read at once. */
 const BATCH = 500;
+
+/** The columns of each table that hold whole numbers. */
+const NUMBERS = {
+  dhara: ["id", "next", "tid", "cut", "forgotten", "root", "crc"],
+  object: ["oid", "tid", "revision", "crc"],
+  revision: ["id", "oid", "tid", "before", "crc"],
+  changes: ["tid", "before", "removed", "crc"],
+};
+type Table = keyof typeof NUMBERS;
+
+/** The SQL that says whether all numbers in a row can be. */
+function sound(table: Table): string {
+  return NUMBERS[table].map((column) =>
+    `(typeof(${column}) = 'integer' AND ${column} BETWEEN 0 AND ${Number.MAX_SAFE_INTEGER})`
+  ).join(" AND ");
+}
 
 /** Reads a whole database in SQLite, in steps. */
 export class SqliteVerifier {
@@ -49,8 +72,11 @@ export class SqliteVerifier {
         const [message] = Object.values(row);
         if (message !== "ok") this.#damage(`SQLite says: ${message}`);
       }
-      yield* this.#readRecords();
-      const { reachable, unreadable } = yield* this.#follow();
+      const state = this.#readState();
+      yield* this.#readRecords(state);
+      this.#readObjects();
+      yield* this.#readChanges(state);
+      const { reachable, unreadable } = yield* this.#follow(state.root === 1);
       return {
         path,
         format: "sqlite",
@@ -79,65 +105,189 @@ export class SqliteVerifier {
     if (this.#damageCount++ < LISTED) this.#messages.push(message);
   }
 
-  /** Checks every revision of every object. */
-  *#readRecords(): Generator<VerifyProgress> {
+  /** Checks the row of the table `dhara`, and that all numbers are numbers. */
+  #readState(): State {
     const database = this.#database;
-    const { next, tid: newest, total } = database.get(
-      "SELECT next, tid, (SELECT count(*) FROM revision) AS total FROM dhara",
-    ) as { next: Oid; tid: Tid; total: number };
+    for (const table of Object.keys(NUMBERS) as Table[]) {
+      const { n } = database.get(
+        `SELECT count(*) AS n FROM ${table} WHERE NOT (${sound(table)})`,
+      )!;
+      if (n !== 0) {
+        this.#damage(
+          `the table ${table} has ${n} rows with numbers that cannot be`,
+        );
+      }
+    }
+    const row = database.get(
+      `SELECT next, tid, cut, forgotten, root, crc FROM dhara WHERE ${
+        sound("dhara")
+      }`,
+    ) as unknown as State & { crc: number } | undefined;
+    if (row === undefined || stateChecksum(row) !== row.crc) {
+      this.#damage(
+        "what it says of its last transaction and its numbers is damaged",
+      );
+    }
+    return row === undefined
+      ? { next: Infinity, tid: Infinity, cut: 0, forgotten: 0, root: 0 }
+      : { ...row };
+  }
+
+  /** Checks every revision of every object, and what says which is the newest. */
+  *#readRecords(state: State): Generator<VerifyProgress> {
+    const database = this.#database;
+    const total = this.#count("revision");
     let done = 0;
-    let oid: Oid = -1;
-    let tid: Tid = 0;
-    for (;;) {
+    let last: Row | undefined;
+    for (let oid: Oid = -1, tid: Tid = 0;;) {
       const rows = database.all(
-        "SELECT oid, tid, crc, record FROM revision WHERE (oid, tid) > (?, ?) ORDER BY oid, tid LIMIT ?",
+        `SELECT id, oid, tid, before, crc, record FROM revision
+        WHERE (oid, tid) > (?, ?) AND ${sound("revision")}
+        ORDER BY oid, tid LIMIT ?`,
         oid,
         tid,
         BATCH,
       );
-      if (rows.length === 0) return;
-      for (const [i, row] of rows.entries()) {
+      for (const row of rows) {
         oid = row["oid"] as Oid;
         tid = row["tid"] as Tid;
-        if (tid > newest || oid >= next) {
-          this.#damage(
-            `object #${oid} has a record of transaction ${tid}, and the file says that the last transaction is ${newest} and the next free number ${next}`,
-          );
-        }
         // Of each object, the last row that the order gives is the newest.
-        const following = rows[i + 1] ?? this.#after(oid, tid);
-        this.#check(oid, tid, row, following?.["oid"] !== oid);
+        if (last !== undefined && last["oid"] !== oid) this.#checkNewest(last);
+        this.#check(row, last?.["oid"] === oid ? last : undefined, state);
+        last = row;
       }
+      if (rows.length < BATCH) break;
       done += rows.length;
       yield { phase: "journal", done, total };
     }
+    if (last !== undefined) this.#checkNewest(last);
   }
 
-  #after(oid: Oid, tid: Tid): Row | undefined {
-    return this.#database.get(
-      "SELECT oid FROM revision WHERE oid = ? AND tid > ? LIMIT 1",
-      oid,
-      tid,
-    );
+  #count(table: Table): number {
+    return this.#database.get(`SELECT count(*) AS n FROM ${table}`)![
+      "n"
+    ] as number;
   }
 
-  #check(oid: Oid, tid: Tid, { crc, record }: Row, isNewest: boolean): void {
-    // A pack leaves a row without a record for what it has removed.
-    if (record === null) return;
-    this.#records++;
-    if (isNewest) {
-      this.#objects++;
-      this.#present.add(oid);
+  #check(row: Row, previous: Row | undefined, state: State): void {
+    const { oid, tid, before } = row as { oid: Oid; tid: Tid; before: Tid };
+    if (tid > state.tid || oid >= state.next) {
+      this.#damage(
+        `object #${oid} has a record of transaction ${tid}, and the file says that the last transaction is ${state.tid} and the next free number ${state.next}`,
+      );
     }
-    if (isGood(oid, crc, record)) return;
-    this.#damage(
-      `the record of object #${oid} of transaction ${tid} is damaged`,
+    // A pack leaves a row without a record for what it has removed.
+    if (row["record"] !== null) this.#records++;
+    if (!isGood(row)) {
+      this.#damage(
+        `the record of object #${oid} of transaction ${tid} is damaged`,
+      );
+    } else if (
+      previous === undefined
+        ? before >= state.cut && before > 0
+        : previous["tid"] !== before
+    ) {
+      this.#damage(
+        `the record of object #${oid} before that of transaction ${tid} is lost`,
+      );
+    }
+  }
+
+  #checkNewest(row: Row): void {
+    const { id, oid, tid } = row as { id: number; oid: Oid; tid: Tid };
+    const place = this.#database.get(
+      `SELECT tid, revision, crc FROM object WHERE oid = ? AND ${
+        sound("object")
+      }`,
+      oid,
     );
-    if (isNewest) this.#unreadable.add(oid);
+    const removed = row["record"] === null;
+    if (
+      place === undefined || place["tid"] !== tid ||
+      place["revision"] !== (removed ? 0 : id) ||
+      place["crc"] !== objectChecksum(oid, tid, removed ? 0 : id)
+    ) {
+      this.#damage(
+        `where the newest record of object #${oid} is, is damaged`,
+      );
+    }
+    if (removed) return;
+    this.#objects++;
+    this.#present.add(oid);
+    if (!isGood(row)) this.#unreadable.add(oid);
+  }
+
+  /** Looks for objects that have no revision. */
+  #readObjects(): void {
+    const rows = this.#database.all(
+      `SELECT oid FROM object WHERE ${
+        sound("object")
+      } AND NOT EXISTS (SELECT 1 FROM revision WHERE revision.oid = object.oid)
+      LIMIT ?`,
+      LISTED,
+    );
+    for (const { oid } of rows) {
+      this.#damage(`object #${oid} has no record at all`);
+    }
+  }
+
+  /** Checks that every transaction is there, with what it has changed. */
+  *#readChanges(state: State): Generator<VerifyProgress> {
+    const database = this.#database;
+    const total = this.#count("changes");
+    let done = 0;
+    let last: Tid | undefined;
+    let found = 0;
+    for (;;) {
+      const row = database.get(
+        `SELECT tid, before, removed, crc, oids FROM changes
+        WHERE tid > ? AND ${sound("changes")} ORDER BY tid LIMIT 1`,
+        last ?? state.forgotten,
+      );
+      if (row === undefined) break;
+      const { tid, before, removed } = row as Record<string, number>;
+      if (last !== undefined && before !== last) {
+        this.#damage(`transaction ${before}, before ${tid}, is lost`);
+      }
+      last = tid;
+      const { oids, crc } = row;
+      if (changesChecksum(tid!, before!, removed!, oids) !== crc) {
+        this.#damage(`what transaction ${tid} has changed is damaged`);
+      } else {
+        for (const oid of unpackOids(oids as Uint8Array)) {
+          const there = database.get(
+            "SELECT 1 FROM revision WHERE oid = ? AND tid = ?",
+            oid,
+            tid!,
+          );
+          if (there !== undefined) found++;
+          else if (tid! >= state.cut) {
+            this.#damage(
+              `the record of object #${oid} of transaction ${tid} is lost`,
+            );
+          }
+        }
+      }
+      if (++done % BATCH === 0) yield { phase: "journal", done, total };
+    }
+    if (last === undefined ? state.tid > state.forgotten : last !== state.tid) {
+      this.#damage(
+        `the last transaction is ${last}, and the file says that it is ${state.tid}`,
+      );
+    }
+    const { n } = database.get(
+      "SELECT count(*) AS n FROM revision WHERE tid > ?",
+      state.forgotten,
+    )!;
+    if (n !== found) {
+      this.#damage(
+        `${n} records are newer than what is forgotten, and the transactions since then have ${found}`,
+      );
+    }
   }
 
   /** Follows all references from the root. */
-  *#follow(): Generator<
+  *#follow(hadRoot: boolean): Generator<
     VerifyProgress,
     { reachable: number; unreadable: number }
   > {
@@ -148,7 +298,7 @@ export class SqliteVerifier {
     if (this.#present.has(ROOT_OID)) {
       seen.add(ROOT_OID);
       queue.push(ROOT_OID);
-    } else if (this.#objects > 0) {
+    } else if (this.#objects > 0 || hadRoot) {
       this.#damage("there are objects and no root");
     }
     for (let oid = queue.shift(); oid !== undefined; oid = queue.shift()) {
@@ -181,11 +331,14 @@ export class SqliteVerifier {
   }
 }
 
-function isGood(oid: Oid, crc: unknown, record: unknown): boolean {
-  if (!(record instanceof Uint8Array) || crc32(record) !== crc) return false;
+function isGood({ oid, tid, before, crc, record }: Row): boolean {
+  if (
+    crc !== revisionChecksum(oid as Oid, tid as Tid, before as Tid, record)
+  ) return false;
+  if (record === null) return true;
   try {
-    recordReferences(record);
-    return recordOid(record) === oid;
+    recordReferences(record as Uint8Array);
+    return recordOid(record as Uint8Array) === oid;
   } catch {
     return false;
   }

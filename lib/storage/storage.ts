@@ -27,6 +27,12 @@ export type CommitResult =
    */
   | { readonly invalid: readonly Oid[] };
 
+/**
+ * What others have changed, as {@linkcode Session.sync} tells: numbers of
+ * objects, or `"everything"` if it is not known what.
+ */
+export type Changed = Oid[] | "everything";
+
 /** How far a {@linkcode Storage.pack} has come. */
 export interface PackProgress {
   /** Records copied so far. */
@@ -61,6 +67,15 @@ export interface SessionOptions {
    * millisecond, so the `time` of a transaction is a moment at which it is there.
    */
   readonly at?: Tid | Date;
+  /**
+   * Whether the storage may let go of the session's snapshot when a pack drops
+   * what is in it: for a session that may stand idle for long, such as that of
+   * a server's client. Until it moves on, what was changed or removed since its
+   * snapshot is refused with `ReadConflictError` then; everything else is read
+   * as before. Otherwise a session keeps its snapshot as long as it stays
+   * there, and with it a file that a pack has replaced. False by default.
+   */
+  readonly letsGo?: boolean;
 }
 
 /** What a pack keeps. */
@@ -115,13 +130,20 @@ export interface Storage extends Disposable {
   session(options?: SessionOptions): Session;
   /**
    * Drops what cannot be reached from the root, and old revisions, except for
-   * what it is told to keep. It does its work in steps, one for each step of
-   * the iteration, and nothing unless it is iterated to the end; commits and
-   * loads may happen between steps.
+   * what it is told to keep. Returns how much it has copied.
    *
    * @throws {StorageError} if the storage cannot keep what it is told to.
    */
-  pack(options?: PackOptions): Iterable<PackProgress>;
+  pack(options?: PackOptions): PackProgress;
+  /**
+   * Packs in steps, so that a server can go on serving: one for each step of
+   * the iteration, and commits and loads may happen between them. What it is
+   * told is checked at once, but nothing is packed unless it is iterated to the
+   * end; whoever has no use for the steps calls `pack()`.
+   *
+   * @throws {StorageError} if the storage cannot keep what it is told to.
+   */
+  packInSteps(options?: PackOptions): Iterable<PackProgress>;
   /** Closes the storage and every session on it. Closing twice is fine. */
   close(): void;
 }
@@ -147,8 +169,14 @@ export interface Session extends Disposable {
   loadMany(oids: readonly Oid[]): Uint8Array[];
   /** Whether there is an object of this number in the snapshot. It costs less than to load it. */
   has(oid: Oid): boolean;
-  /** Moves to the newest snapshot and returns what others have changed since the last one. */
-  sync(): Oid[];
+  /**
+   * Moves to the newest snapshot and returns what others have changed since the
+   * last one, or `"everything"` if nobody can say what it was, such as after a
+   * server was away: then whatever the caller holds is to be loaded again. A
+   * session that has lost its snapshot, and can find another, throws from
+   * `load` and `commit` until it is asked to `sync()`.
+   */
+  sync(): Changed;
   /**
    * Stores records durably, all of them or none, and moves the snapshot to the
    * new transaction. Stores nothing if others have changed anything since the

@@ -5,12 +5,12 @@
  */
 import { DharaError, StorageError } from "../errors.ts";
 import type { Oid } from "../serialize/record.ts";
-import { disk } from "./_file.ts";
+import { disk, type Files } from "./_file.ts";
 import { text } from "./journal.ts";
 import { JournalVerifier } from "./journal_verify.ts";
 import { type Format, formatOf } from "./open_storage.ts";
 import { SqliteDatabase } from "./sqlite_database.ts";
-import { loadSqlite } from "./sqlite_storage.ts";
+import { loadSqlite } from "./sqlite_library.ts";
 import { SqliteVerifier } from "./sqlite_verify.ts";
 
 export type { Format } from "./open_storage.ts";
@@ -108,17 +108,26 @@ const TURN = 20;
  */
 export async function verify(
   path: string,
+  options: VerifyOptions = {},
+): Promise<VerifyReport> {
+  return await verifyOn(disk, path, options);
+}
+
+/** Does what `verify` does, on any file system; SQLite has its own. */
+export async function verifyOn(
+  files: Files,
+  path: string,
   { onProgress }: VerifyOptions = {},
 ): Promise<VerifyReport> {
   let file: { close(): void } | undefined;
   try {
-    if (isSqlite(path)) {
+    if (files === disk && isSqlite(path)) {
       const database = file = new SqliteDatabase(await loadSqlite(path), path, {
         readonly: true,
       });
       return await inTurns(new SqliteVerifier(database).run(), onProgress);
     }
-    const journal = file = disk.open(path, { write: false });
+    const journal = file = files.open(path, { write: false });
     return await inTurns(new JournalVerifier(journal, path).run(), onProgress);
   } catch (error) {
     if (error instanceof DharaError) throw error;

@@ -1,0 +1,120 @@
+/**
+ * The methods by which a class says how its objects are made, stored, loaded
+ * and dropped: the places where a program's own code runs in the middle of our
+ * work. It runs with the object that the program holds as `this`, so that
+ * `#private` members work in it, and what it does to that object is not noted.
+ *
+ * @module
+ */
+import { EncodeError } from "../errors.ts";
+import type { Decoder } from "../serialize/codec.ts";
+import { fieldsOf } from "./class_members.ts";
+import type { PersistentClass } from "./classes.ts";
+import { PersistentObject } from "./persistent.ts";
+import type { Slot } from "./slot.ts";
+
+type State = Record<string, unknown>;
+
+/** What {@linkcode Hooks.running} says when a state is being dropped: nothing can be changed then. */
+export const DROPPING = "the state of an object is being dropped";
+
+/** Calls the methods of classes, and knows whether one is running. */
+export class Hooks {
+  /** What is being done while a program's code runs for it: "an object is being loaded". */
+  running: string | undefined;
+
+  /** Makes the blank object that loading starts from. */
+  create(type: PersistentClass): PersistentObject {
+    return this.#run("an object is being made", () => type._p_create());
+  }
+
+  /**
+   * Returns what is to be stored of an object.
+   *
+   * @throws {EncodeError} if the class answers nothing that can be.
+   */
+  getState(slot: Slot): State {
+    const { target } = slot;
+    if (target._p_getState === PersistentObject.prototype._p_getState) {
+      return fieldsOf(target);
+    }
+    const state: unknown = this.#undisturbed(
+      slot,
+      "commit() is storing the changes",
+      () => slot.self._p_getState(),
+    );
+    if (state === slot.self) return fieldsOf(target);
+    if (typeof state !== "object" || state === null) {
+      throw this.#noState(slot, String(state));
+    }
+    if (typeof (state as Partial<PromiseLike<unknown>>).then === "function") {
+      // Nobody waits for it.
+      Promise.resolve(state).catch(() => {});
+      throw this.#noState(slot, "a promise");
+    }
+    return state as State;
+  }
+
+  #noState(slot: Slot, what: string): EncodeError {
+    return new EncodeError(
+      `Cannot store ${slot.className}#${slot.oid}: its _p_getState() returned ${what} instead of an object whose properties are the state`,
+    );
+  }
+
+  /** Gives a blank object the state in a record. */
+  setState(slot: Slot, record: Uint8Array, decoder: Decoder): void {
+    const { target } = slot;
+    if (target._p_setState === PersistentObject.prototype._p_setState) {
+      decoder.decode(record, target);
+      return;
+    }
+    const state = decoder.decode(record) as State;
+    this.#undisturbed(
+      slot,
+      "an object is being loaded",
+      () => slot.self._p_setState(state),
+    );
+  }
+
+  /** Drops an object's state. Whatever the class does, this returns: why it could not be done, if so. */
+  clearState(slot: Slot): { cause: unknown } | undefined {
+    const { target } = slot;
+    try {
+      if (target._p_clearState === PersistentObject.prototype._p_clearState) {
+        target._p_clearState();
+      } else {
+        this.#undisturbed(
+          slot,
+          DROPPING,
+          () => slot.self._p_clearState(),
+        );
+      }
+      return undefined;
+    } catch (cause) {
+      return { cause };
+    }
+  }
+
+  /** What the code does to the object is neither an access nor a change. */
+  #undisturbed<T>(slot: Slot, what: string, work: () => T): T {
+    const { serial, status } = slot;
+    slot.serial = slot.owner.serial;
+    slot.status = "unsaved";
+    try {
+      return this.#run(what, work);
+    } finally {
+      slot.serial = serial;
+      slot.status = status;
+    }
+  }
+
+  #run<T>(what: string, work: () => T): T {
+    const before = this.running;
+    this.running = what;
+    try {
+      return work();
+    } finally {
+      this.running = before;
+    }
+  }
+}

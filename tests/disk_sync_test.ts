@@ -1,0 +1,280 @@
+/** What a journal asks of the real file system so that nothing is lost, and in which order. */
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { StorageError } from "../lib/errors.ts";
+import { FileStorage } from "../lib/storage/file_storage.ts";
+import { SLOTS } from "../lib/storage/journal_format.ts";
+import { JournalStorage } from "../lib/storage/journal_storage.ts";
+import { Faults } from "./_faulty_files.ts";
+import { store, textOf, textRecord } from "./storage_suite.ts";
+
+/** Notes what is asked of the system while something is done: `write test.dhara`, `sync .`. */
+function watch(directory: string, act: () => void): string[] {
+  const log: string[] = [];
+  // What was opened before is the journal.
+  const paths = new WeakMap<Deno.FsFile, string>();
+  const nameOf = (path: string | URL) =>
+    `${path}`.replace(/\/$/, "") === directory
+      ? "."
+      : `${path}`.slice(directory.length + 1);
+  const file = Deno.FsFile.prototype;
+  const { openSync, renameSync, linkSync, removeSync } = Deno;
+  const { syncSync, syncDataSync, writeSync, truncateSync, seekSync } = file;
+  const places = new WeakMap<Deno.FsFile, number>();
+  Deno.openSync = (path, options) => {
+    const opened = openSync(path, options);
+    paths.set(opened, nameOf(path));
+    return opened;
+  };
+  Deno.renameSync = (from, to) => {
+    log.push(`rename ${nameOf(from)} ${nameOf(to)}`);
+    renameSync(from, to);
+  };
+  Deno.linkSync = (from, to) => {
+    log.push(`link ${nameOf(from)} ${nameOf(to)}`);
+    linkSync(from, to);
+  };
+  Deno.removeSync = (path, options) => {
+    log.push(`remove ${nameOf(path)}`);
+    removeSync(path, options);
+  };
+  file.seekSync = function (offset, whence) {
+    places.set(this, Number(offset));
+    return seekSync.call(this, offset, whence);
+  };
+  file.writeSync = function (bytes) {
+    const isSlot = SLOTS.some((at) => at === places.get(this));
+    log.push(`${isSlot ? "slot" : "write"} ${paths.get(this) ?? "x"}`);
+    return writeSync.call(this, bytes);
+  };
+  file.truncateSync = function (length) {
+    log.push(`truncate ${paths.get(this) ?? "x"}`);
+    truncateSync.call(this, length);
+  };
+  file.syncSync = function () {
+    log.push(`sync ${paths.get(this) ?? "x"}`);
+    syncSync.call(this);
+  };
+  file.syncDataSync = function () {
+    log.push(`sync ${paths.get(this) ?? "x"}`);
+    syncDataSync.call(this);
+  };
+  try {
+    act();
+  } finally {
+    Object.assign(Deno, { openSync, renameSync, linkSync, removeSync });
+    Object.assign(file, {
+      syncSync,
+      syncDataSync,
+      writeSync,
+      truncateSync,
+      seekSync,
+    });
+  }
+  return log;
+}
+
+function test(
+  name: string,
+  run: (path: string, directory: string) => void,
+): void {
+  // Elsewhere directories are not synced.
+  const ignore = Deno.build.os === "windows";
+  Deno.test({
+    name,
+    ignore,
+    fn() {
+      const directory = Deno.realPathSync(Deno.makeTempDirSync());
+      try {
+        run(`${directory}/x`, directory);
+      } finally {
+        Deno.removeSync(directory, { recursive: true });
+      }
+    },
+  });
+}
+
+test(
+  "a new journal and its name are on the disk before it is used",
+  (path, directory) => {
+    let storage: FileStorage;
+    const log = watch(directory, () => storage = new FileStorage(path));
+    assertEquals(log, ["write x", "sync x", "sync ."]);
+    storage!.close();
+  },
+);
+
+test(
+  "what opening finds, and its name, are on the disk before it is shown",
+  (path, directory) => {
+    {
+      using storage = new FileStorage(path, { sync: false });
+      using session = storage.session();
+      store(session, textRecord(0, "one"));
+    }
+    let storage: FileStorage;
+    const log = watch(directory, () => storage = new FileStorage(path));
+    assertEquals(log, ["sync x", "sync ."]);
+    storage!.close();
+    // Also if it is only a header.
+    Deno.truncateSync(path, 1536);
+    const again = watch(directory, () => storage = new FileStorage(path));
+    assertEquals(again, ["write x", "sync x", "sync ."]);
+    storage!.close();
+  },
+);
+
+test("a commit is on the disk when it is confirmed", (path, directory) => {
+  using storage = new FileStorage(path);
+  using session = storage.session();
+  for (let i = 0; i < 3; i++) {
+    const log = watch(directory, () => store(session, textRecord(0, `${i}`)));
+    assertEquals(log, ["write x", "sync x"]);
+  }
+  // In pieces, all of them before the sync.
+  const log = watch(
+    directory,
+    () => session.commit([textRecord(1, "x".repeat(5_000_000))]),
+  );
+  assertEquals(log.slice(0, 3), ["write x", "write x", "sync x"]);
+});
+
+test(
+  "an index is on the disk before the header leads to it",
+  (path, directory) => {
+    const storage = new FileStorage(path, { sync: false });
+    const session = storage.session();
+    let log = watch(
+      directory,
+      () => store(session, textRecord(0, "x".repeat(1_100_000))),
+    );
+    assertEquals(log, ["write x", "write x", "sync x", "slot x"]);
+    store(session, textRecord(1, "x".repeat(100_000)));
+    log = watch(directory, () => storage.close());
+    assertEquals(log, ["write x", "sync x", "slot x"]);
+  },
+);
+
+test(
+  "closing brings to the disk what was committed without sync",
+  (path, directory) => {
+    const storage = new FileStorage(path, { sync: false });
+    const session = storage.session();
+    store(session, textRecord(0, "one"));
+    assertEquals(watch(directory, () => storage.close()), ["sync x"]);
+  },
+);
+
+test(
+  "a packed file is on the disk before it takes the name, and the name before more is stored",
+  (path, directory) => {
+    using storage = new FileStorage(path);
+    using session = storage.session();
+    store(session, textRecord(0, "one"));
+    for (const prepack of [false, true]) {
+      const log = watch(directory, () => storage.pack({ prepack }));
+      const rename = log.indexOf("rename x.pack x");
+      const last = log.findLastIndex((one, i) =>
+        i < rename && /^(write|slot) x.pack$/.test(one)
+      );
+      assert(last >= 0, `${log}`);
+      assert(log.slice(last, rename).includes("sync x.pack"), `${log}`);
+      if (prepack) {
+        const link = log.indexOf("link x x.prepack");
+        assert(log.slice(link, rename).includes("sync ."), `${log}`);
+      }
+      assertEquals(log[rename + 1], "sync .");
+    }
+  },
+);
+
+test(
+  "what a repair cuts off is on the disk beside the file before it is cut",
+  (path, directory) => {
+    let size: number;
+    {
+      using storage = new FileStorage(path);
+      using session = storage.session();
+      size = storage.size;
+      store(session, textRecord(0, "one"));
+    }
+    const bytes = Deno.readFileSync(path);
+    bytes[size + 70]! ^= 1;
+    Deno.writeFileSync(path, bytes);
+    const log = watch(
+      directory,
+      () => new FileStorage(path, { repair: true }).close(),
+    );
+    const tail = `x.tail-${size}`;
+    const cut = log.indexOf("truncate x");
+    const before = log.slice(0, cut).filter((one) => !one.endsWith(" x"));
+    assertEquals(before, [`write ${tail}`, `sync ${tail}`, "sync ."]);
+    assertEquals(log[cut + 1], "sync x");
+  },
+);
+
+test(
+  "what was not written to its end is cut off for good before more is added",
+  (path, directory) => {
+    {
+      using storage = new FileStorage(path);
+      using session = storage.session();
+      store(session, textRecord(0, "one"));
+    }
+    Deno.writeFileSync(path, new Uint8Array(1000), { append: true });
+    let storage: FileStorage;
+    const log = watch(directory, () => storage = new FileStorage(path));
+    assertEquals(log, ["truncate x", "sync x", "sync x", "sync ."]);
+    storage!.close();
+  },
+);
+
+test("a failed sync of an index stops commits, and the header does not lead to it", (path) => {
+  const faults = new Faults();
+  {
+    using storage = new JournalStorage(path, { sync: false }, faults.files);
+    using session = storage.session();
+    faults.failSync = true;
+    // The commit itself needs no sync.
+    store(session, textRecord(0, "x".repeat(1_100_000)));
+    faults.failSync = false;
+    for (let attempt = 0; attempt < 2; attempt++) {
+      assertThrows(
+        () => session.commit([textRecord(0, "two")]),
+        StorageError,
+        "syncing the index to the disk failed",
+      );
+    }
+    assertEquals(textOf(session, 0).length, 1_100_000);
+  }
+  const slots = Deno.readFileSync(path).subarray(512, 1536);
+  assert(slots.every((byte) => byte === 0));
+  using storage = new FileStorage(path);
+  using session = storage.session();
+  assertEquals(textOf(session, 0).length, 1_100_000);
+});
+
+test("a directory that cannot be synced after a pack stops commits", (path) => {
+  const faults = new Faults();
+  let renamed = false;
+  const files = {
+    ...faults.files,
+    rename(from: string, to: string) {
+      faults.files.rename(from, to);
+      renamed = true;
+    },
+    syncDirectory(name: string) {
+      if (renamed) throw new Error("directory sync failed");
+      faults.files.syncDirectory(name);
+    },
+  };
+  using storage = new JournalStorage(path, {}, files);
+  using session = storage.session();
+  store(session, textRecord(0, "one"));
+  storage.pack();
+  assert(renamed);
+  assertThrows(
+    () => session.commit([textRecord(0, "two")]),
+    StorageError,
+    "syncing the directory to the disk failed",
+  );
+});

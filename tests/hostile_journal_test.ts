@@ -1,0 +1,147 @@
+/** Journals that nobody has written in good faith: what they cost is bounded by their length. */
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { StorageError } from "../lib/errors.ts";
+import { packRecord } from "../lib/serialize/record.ts";
+import { disk } from "../lib/storage/_file.ts";
+import { BlockWriter } from "../lib/storage/block_writer.ts";
+import { FileStorage } from "../lib/storage/file_storage.ts";
+import {
+  BLOCK_HEAD,
+  BLOCK_TRAILER,
+  BlockKind,
+  encodeHeader,
+  ENTRY_HEAD,
+  HEADER_SIZE,
+} from "../lib/storage/journal_format.ts";
+import { verify } from "../lib/storage/verify.ts";
+
+const LARGEST = Number.MAX_SAFE_INTEGER;
+
+/** Writes a journal of one transaction. */
+function write(
+  path: string,
+  next: number,
+  records: readonly [number, Uint8Array][],
+): void {
+  const file = disk.open(path, { write: true, create: true });
+  try {
+    file.write(encodeHeader({ database: new Uint8Array(16), packs: 0 }), 0);
+    const length = records.reduce(
+      (sum, [, record]) => sum + ENTRY_HEAD + record.length,
+      BLOCK_HEAD + BLOCK_TRAILER,
+    );
+    const writer = new BlockWriter(file, {
+      kind: BlockKind.transaction,
+      count: records.length,
+      offset: HEADER_SIZE,
+      length,
+      tid: 1,
+      next,
+      metadata: 0,
+    });
+    for (const [, record] of records) writer.putEntry(record, 1, 0);
+    writer.finish();
+  } finally {
+    file.close();
+  }
+}
+
+function test(name: string, run: (path: string) => Promise<void>): void {
+  Deno.test(name, async () => {
+    const directory = await Deno.makeTempDir();
+    try {
+      await run(`${directory}/test.dhara`);
+    } finally {
+      await Deno.remove(directory, { recursive: true });
+    }
+  });
+}
+
+/** Makes sure that doing something takes no more memory than that. */
+async function within(
+  megabytes: number,
+  act: () => unknown,
+): Promise<void> {
+  const before = Deno.memoryUsage();
+  let most = 0;
+  const look = () => {
+    const now = Deno.memoryUsage();
+    most = Math.max(
+      most,
+      now.heapUsed + now.external - before.heapUsed - before.external,
+    );
+  };
+  for await (const _ of (await act() ?? []) as Iterable<unknown>) look();
+  look();
+  assert(most < megabytes * 1e6, `${most / 1e6} MB`);
+}
+
+const NOTHING = new Uint8Array();
+
+test("objects whose numbers are far apart take memory in proportion to the file", async (path) => {
+  const count = 40_000;
+  const far = (i: number) => i * 2 ** 37 + i;
+  const nowhere = Array.from({ length: count }, (_, i) => far(i + 1) + 2 ** 30);
+  write(path, far(count) + 1, [
+    [0, packRecord(0, NOTHING, nowhere)],
+    ...Array.from(
+      { length: count },
+      (_, i): [number, Uint8Array] => [
+        far(i + 1),
+        packRecord(far(i + 1), NOTHING, []),
+      ],
+    ),
+  ]);
+  const { size } = Deno.statSync(path);
+  assert(size < 2e6);
+  // It is 300 MB and more if each stands in an array of its own.
+  for (const indexInMemory of [false, true]) {
+    await within(60, () => {
+      using storage = new FileStorage(path, { indexInMemory });
+      using session = storage.session();
+      for (let i = 1; i <= count; i++) session.load(far(i));
+      session.allocate(1);
+      return [];
+    });
+    assertEquals(Deno.statSync(path).size, size);
+  }
+  await within(60, async () => {
+    const report = await verify(path);
+    assertEquals(report.objects, count + 1);
+    assertEquals(report.danglingCount, count);
+    return [];
+  });
+  {
+    using storage = new FileStorage(path);
+    // The root is all that is kept.
+    await within(60, () => storage.packInSteps());
+    using session = storage.session();
+    assertEquals(session.has(0), true);
+    assertEquals(session.has(far(1)), false);
+  }
+  assert(Deno.statSync(path).size < 1e6);
+});
+
+for (const next of [LARGEST, LARGEST - 1, LARGEST - 2]) {
+  test(`where the numbers are used up to ${next}, nothing new is made, and all else goes on`, async (path) => {
+    write(path, next, [
+      [0, packRecord(0, NOTHING, [next - 1])],
+      [next - 1, packRecord(next - 1, NOTHING, [])],
+    ]);
+    for (let round = 0; round < 2; round++) {
+      {
+        using storage = new FileStorage(path);
+        using session = storage.session();
+        assertThrows(() => session.allocate(3), StorageError, "no more");
+        assertEquals(session.has(next - 1), true);
+        assertEquals(session.has(LARGEST), false);
+        session.commit([[0, packRecord(0, NOTHING, [0, next - 1])]]);
+        storage.pack();
+        assertEquals(session.load(next - 1).length, 12);
+        session.sync();
+        assertEquals(session.load(next - 1).length, 12);
+      }
+      assertEquals((await verify(path)).damage, []);
+    }
+  });
+}

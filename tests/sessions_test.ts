@@ -1,0 +1,231 @@
+/** What sessions keep from being forgotten, and for how long. */
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { DharaError, ReadConflictError, StorageError } from "../lib/errors.ts";
+import { disk, type Files } from "../lib/storage/_file.ts";
+import { JournalStorage } from "../lib/storage/journal_storage.ts";
+import { MemoryStorage } from "../lib/storage/memory_storage.ts";
+import type { Session, Storage } from "../lib/storage/storage.ts";
+import { Connection } from "../mod.ts";
+import { store, textOf, textRecord } from "./storage_suite.ts";
+
+/** A file system that counts what is open. */
+class CountingFiles {
+  open = 0;
+  readonly files: Files = {
+    ...disk,
+    open: (path, options) => {
+      const file = disk.open(path, options);
+      this.open++;
+      const close = file.close.bind(file);
+      file.close = () => {
+        this.open--;
+        close();
+      };
+      return file;
+    },
+  };
+}
+
+function test(
+  name: string,
+  run: (storage: JournalStorage, counting: CountingFiles) => void,
+): void {
+  Deno.test(name, () => {
+    const directory = Deno.makeTempDirSync();
+    const counting = new CountingFiles();
+    try {
+      const { files } = counting;
+      const storage = new JournalStorage(`${directory}/test.dhara`, {}, files);
+      try {
+        using session = storage.session();
+        store(
+          session,
+          textRecord(0, "root", [1, 2]),
+          textRecord(1, "first"),
+          textRecord(2, "first"),
+        );
+        session.close();
+        run(storage, counting);
+      } finally {
+        storage.close();
+      }
+      assertEquals(counting.open, 0);
+    } finally {
+      Deno.removeSync(directory, { recursive: true });
+    }
+  });
+}
+
+function change(storage: Storage, text: string): void {
+  using session = storage.session();
+  store(session, textRecord(1, text));
+}
+
+test(
+  "sessions that let go keep no file that a pack replaced",
+  (storage, counting) => {
+    const idle: Session[] = [];
+    for (let i = 0; i < 20; i++) {
+      const session = storage.session({ letsGo: true });
+      assertEquals(textOf(session, 1), i === 0 ? "first" : `change ${i - 1}`);
+      idle.push(session);
+      change(storage, `change ${i}`);
+      storage.pack();
+      assertEquals(counting.open, 1);
+    }
+    // What was changed is refused, what was not is as before; however often it is asked.
+    for (const session of [...idle, ...idle]) {
+      const { tid } = session;
+      const error = assertThrows(() => session.load(1), ReadConflictError);
+      assertEquals(error.oids, [1]);
+      assert(error.message.includes("a pack of"), error.message);
+      assertThrows(() => session.has(1), ReadConflictError);
+      assertEquals(textOf(session, 2), "first");
+      assertEquals([session.has(2), session.has(3)], [true, false]);
+      assertEquals(session.tid, tid);
+    }
+    for (const session of idle) {
+      assertEquals(session.sync(), [1]);
+      assertEquals(textOf(session, 1), "change 19");
+    }
+  },
+);
+
+test("a session that lets go reads its snapshot as long as it is there", (storage) => {
+  using session = storage.session({ letsGo: true });
+  change(storage, "second");
+  assertEquals(textOf(session, 1), "first");
+  for (const _ of storage.packInSteps()) {
+    // Until the last step everything is there. A pack that is given up takes nothing.
+    assertEquals(textOf(session, 1), "first");
+    break;
+  }
+  assertEquals(textOf(session, 1), "first");
+  // One that is at the end of the changes is not behind after a pack, either.
+  session.sync();
+  storage.pack();
+  change(storage, "third");
+  assertEquals(textOf(session, 1), "second");
+  assertEquals(session.has(1), true);
+});
+
+test(
+  "a session that does not let go keeps its snapshot, and is given back",
+  (storage, counting) => {
+    const sessions = [0, 1, 2].map(() => storage.session());
+    const past = storage.session({ at: sessions[0]!.tid, letsGo: true });
+    change(storage, "second");
+    storage.pack();
+    assertEquals(counting.open, 2);
+    for (const session of [...sessions, past]) {
+      assertEquals(textOf(session, 1), "first");
+    }
+    const [moves, closed, commits] = sessions as [Session, Session, Session];
+    moves.sync();
+    closed.close();
+    past.close();
+    assertEquals(counting.open, 2);
+    const result = commits.commit([textRecord(2, "mine")], {
+      accessed: (oid) => oid === 2,
+    });
+    assert("tid" in result);
+    assertEquals(counting.open, 1);
+  },
+);
+
+test(
+  "a connection that is closed keeps nothing, nor does one that could not be made",
+  (storage, counting) => {
+    // The root there is nothing that a connection can read.
+    for (let i = 0; i < 3; i++) {
+      assertThrows(() => new Connection(storage), DharaError);
+    }
+    change(storage, "second");
+    storage.pack();
+    assertEquals(counting.open, 1);
+
+    using memory = new MemoryStorage();
+    using made = new Connection(memory);
+    made.root["hello"] = "world";
+    made.commit();
+    using from = memory.session();
+    using session = storage.session();
+    store(session, [0, from.load(0)]);
+    session.close();
+    const connections = [0, 1].map(() => new Connection(storage));
+    for (const connection of connections) {
+      assertEquals(connection.root["hello"], "world");
+    }
+    change(storage, "third");
+    storage.pack();
+    assertEquals(counting.open, 2);
+    for (const connection of connections) connection.close();
+    assertEquals(counting.open, 1);
+  },
+);
+
+Deno.test("a MemoryStorage drops at a pack what only sessions that let go would read", () => {
+  using storage = new MemoryStorage();
+  using writer = storage.session();
+  const oids = Array.from({ length: 100 }, (_, i) => i + 1);
+  const idle: Session[] = [];
+  for (let i = 0; i < 10; i++) {
+    store(
+      writer,
+      textRecord(0, "root", oids),
+      ...oids.map((oid) => textRecord(oid, `${i}`)),
+    );
+    idle.push(storage.session({ letsGo: i % 2 === 0 }));
+  }
+  store(writer, ...oids.map((oid) => textRecord(oid, "last")));
+  // One revision for each moment that is read, and none of the root's but these.
+  assertEquals(storage.recordCount, 1 + 9 + 100 + 10 * 100);
+  storage.pack();
+  assertEquals(storage.recordCount, 1 + 4 + 100 + 5 * 100);
+  idle.forEach((session, i) => {
+    if (i % 2 === 0) assertThrows(() => session.load(7), ReadConflictError);
+    else assertEquals(textOf(session, 7), `${i}`);
+  });
+  // In whatever order they leave.
+  for (const i of [3, 9, 0, 5, 8, 1, 2, 4, 6, 7]) idle[i]!.close();
+  assertEquals(storage.recordCount, 101);
+  assertEquals(textOf(writer, 7), "last");
+});
+
+Deno.test("what packs removed is remembered as long as somebody may know it, and no longer", () => {
+  using storage = new MemoryStorage();
+  const remember = (oid: number) => {
+    using session = storage.session();
+    store(session, textRecord(0, "root", [oid]), textRecord(oid, "object"));
+    const knows = storage.session();
+    assertEquals(textOf(knows, oid), "object");
+    store(session, textRecord(0, "root"));
+    session.close();
+    storage.pack();
+    return knows;
+  };
+  const link = (session: Session, oid: number) => {
+    session.sync();
+    return session.commit([textRecord(0, "root", [oid])]);
+  };
+  const knowsOne = remember(1);
+  const knowsTwo = remember(2);
+  // A session of after the packs cannot know them: to it they are as good as never there.
+  using late = storage.session();
+  assert("tid" in link(late, 1));
+  for (
+    const [session, oid] of [[knowsOne, 1], [knowsOne, 2], [
+      knowsTwo,
+      2,
+    ]] as const
+  ) {
+    assertThrows(() => link(session, oid), StorageError, "a pack has removed");
+  }
+  knowsOne.close();
+  const knowsThree = remember(3);
+  assertThrows(() => link(knowsTwo, 2), StorageError, "a pack has removed");
+  assertThrows(() => link(knowsTwo, 3), StorageError, "a pack has removed");
+  assertThrows(() => link(knowsThree, 3), StorageError, "a pack has removed");
+  for (const session of [knowsTwo, knowsThree]) session.close();
+  assert("tid" in link(late, 0));
+});
