@@ -15,6 +15,8 @@ export interface Mutant {
   readonly find: string;
   /** What to put in its place. */
   readonly replace: string;
+  /** The tests to run for it, if those of its part are too slow or elsewhere. */
+  readonly tests?: readonly string[];
 }
 
 /** Bugs in one part of the code. */

@@ -7,8 +7,8 @@ const list: MutantList = {
     {
       bug: "the time goes backwards with the clock",
       file: "lib/storage/local_session.ts",
-      find: "Math.max(Date.now() * 1000, last + 1)",
-      replace: "Date.now() * 1000",
+      find: "Math.max(now(), last + 1)",
+      replace: "now()",
     },
     {
       bug: "a session is not forgotten when it is closed",
