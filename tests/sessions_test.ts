@@ -1,8 +1,14 @@
 /** What sessions keep from being forgotten, and for how long. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { DharaError, ReadConflictError, StorageError } from "../lib/errors.ts";
+import {
+  DharaError,
+  ReadConflictError,
+  StorageClosedError,
+  StorageError,
+} from "../lib/errors.ts";
 import { disk, type Files } from "../lib/storage/_file.ts";
 import { JournalStorage } from "../lib/storage/journal_storage.ts";
+import { Sessions } from "../lib/storage/local_session.ts";
 import { MemoryStorage } from "../lib/storage/memory_storage.ts";
 import type { Session, Storage } from "../lib/storage/storage.ts";
 import { Connection } from "../mod.ts";
@@ -228,4 +234,88 @@ Deno.test("what packs removed is remembered as long as somebody may know it, and
   assertThrows(() => link(knowsThree, 3), StorageError, "a pack has removed");
   for (const session of [knowsTwo, knowsThree]) session.close();
   assert("tid" in link(late, 0));
+});
+
+test("a closed session has no part in a pack", (storage, counting) => {
+  for (let i = 0; i < 3; i++) storage.session({ letsGo: true }).close();
+  using reads = storage.session();
+  change(storage, "second");
+  storage.pack();
+  assertEquals(counting.open, 2);
+  assertEquals(textOf(reads, 1), "first");
+  reads.sync();
+  assertEquals(counting.open, 1);
+});
+
+test("after a second pack a session knows what was changed after the first", (storage) => {
+  using session = storage.session({ letsGo: true });
+  change(storage, "second");
+  storage.pack();
+  assertThrows(() => session.load(1), ReadConflictError);
+  assertEquals(textOf(session, 2), "first");
+  using other = storage.session();
+  store(other, textRecord(2, "second"));
+  storage.pack();
+  for (const oid of [1, 2]) {
+    assertThrows(() => session.load(oid), ReadConflictError);
+    assertThrows(() => session.has(oid), ReadConflictError);
+  }
+  assertEquals(new Set<unknown>(session.sync()), new Set([1, 2]));
+});
+
+test("a session that is closed while it takes the records stores none", (storage) => {
+  const { size } = storage;
+  const session = storage.session();
+  function* records(close: () => void) {
+    yield textRecord(1, "not this");
+    close();
+  }
+  assertThrows(
+    () => session.commit(records(() => session.close())),
+    StorageClosedError,
+    "the session on",
+  );
+  assertEquals(storage.size, size);
+  using another = storage.session();
+  assertEquals(textOf(another, 1), "first");
+  assertThrows(
+    () => another.commit(records(() => storage.close())),
+    StorageClosedError,
+    "the storage was closed",
+  );
+  assertEquals(Deno.statSync(storage.path).size, size);
+});
+
+/** Sessions on nothing but numbers, of which the first `next` are given out. */
+function sessionsOfNothing(next: number): Sessions {
+  let tid = 0;
+  return new Sessions({
+    name: "nothing",
+    readonly: false,
+    snapshot: () => ({
+      tid,
+      load: () => undefined,
+      has: () => false,
+      release() {},
+    }),
+    holds: () => false,
+    append: () => ++tid,
+  }, next);
+}
+
+Deno.test("a closed session keeps nothing in the log of changes", () => {
+  const sessions = sessionsOfNothing(0);
+  for (let i = 0; i < 3; i++) sessions.open().close();
+  const writer = sessions.open();
+  for (let oid = 0; oid < 5000; oid++) store(writer, textRecord(oid, "new"));
+  assert(sessions.log.capacity <= 2048, `${sessions.log.capacity}`);
+});
+
+Deno.test("the root's number that nobody used is given out once, and not after it was stored", () => {
+  const allocated = sessionsOfNothing(3).open();
+  assertEquals(allocated.allocate(2), [0, 3]);
+  assertEquals(allocated.allocate(2), [4, 5]);
+  const stored = sessionsOfNothing(3).open();
+  store(stored, textRecord(0, "root"));
+  assertEquals(stored.allocate(2), [3, 4]);
 });

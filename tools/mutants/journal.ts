@@ -72,7 +72,7 @@ const list: MutantList = {
       bug: "this process goes on holding the lock of a file it has closed",
       file: "lib/storage/_lock.ts",
       find: "held.delete(identity);",
-      replace: "",
+      replace: 'if (identity === "") held.delete(identity);',
       tests: ["failed_opening"],
     },
     {
@@ -120,7 +120,7 @@ const list: MutantList = {
       bug: "bytes are kept that are not committed and may be written anew",
       file: "lib/storage/chunk_reader.ts",
       find: "Math.min(CHUNK, end - number * CHUNK)",
-      replace: "CHUNK",
+      replace: "end > 0 ? CHUNK : 0",
       tests: ["disk_sync", "full_disk", "recovery"],
     },
     {
@@ -225,7 +225,7 @@ const list: MutantList = {
       bug: "a page of the index may be another one",
       file: "lib/storage/journal_index.ts",
       find: "getUint64(view, 4) !== number",
-      replace: "getUint64(view, 4) < 0",
+      replace: "getUint64(view, 4) > number + 2 ** 32",
       tests: ["hostile_journal", "odd_files"],
     },
     {
@@ -277,7 +277,7 @@ const list: MutantList = {
       bug: "a pack removes any file that is in its way",
       file: "lib/storage/journal_leftover.ts",
       find: 'if (header !== "empty" && ',
-      replace: 'if (header === "empty" && ',
+      replace: 'if (header !== "empty" && header?.packs === -1 && ',
     },
     {
       bug: "a pack removes what somebody has open",

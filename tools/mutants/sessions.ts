@@ -139,7 +139,7 @@ const list: MutantList = {
       bug: "the log of changes keeps what only closed sessions have not read",
       file: "lib/storage/change_log.ts",
       find: "this.#places.delete(place);",
-      replace: "",
+      replace: "if (this.isAtEnd(place)) this.#places.delete(place);",
       tests: ["change_log"],
     },
     {
