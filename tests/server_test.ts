@@ -402,6 +402,9 @@ Deno.test("random bytes do the server no harm", async () => {
 Deno.test("a commit that is announced too long is refused at once", async () => {
   await using served = await Served.start({ maxTransactionBytes: 1000 });
   using client = await served.connect();
+  const longest = record(0, "x".repeat(1000 - 12 - 12));
+  assertEquals(transaction([0, longest]).length, 4 + 1000);
+  assertEquals((await client.commit([0, longest])).answer, "O");
   await client.send("C");
   await client.oids();
   await client.send(int4(1001));
@@ -441,9 +444,10 @@ Deno.test("a client cannot hoard numbers without end", async () => {
   await using served = await Served.start({ maxUnusedOids: 300 });
   using client = await served.connect();
   assertEquals((await client.allocate(255)).length, 255);
-  await client.send("M", [255]);
+  assertEquals((await client.allocate(45)).length, 45);
+  await client.send("M", [1]);
   assertEquals(await client.letter(), "");
-  await served.logged("it holds 255 unused ones");
+  await served.logged("it holds 300 unused ones");
 });
 
 Deno.test("a number that another client holds unused is refused", async () => {
@@ -681,6 +685,27 @@ Deno.test("the server packs by itself after gcbytes", async () => {
   assertEquals(await client.load(a!), record(a!, "x".repeat(1000)));
 });
 
+Deno.test("after a pack, even one that failed, gcbytes counts from zero", async () => {
+  let packs = 0;
+  const storage = altered(new MemoryStorage(), () => ({}), function* () {
+    yield { records: 0, bytes: 0 };
+    if (++packs === 2) throw new Error("the disk is full");
+  });
+  await using served = await Served.start({ storage, gcbytes: 1000 });
+  using client = await served.connect();
+  const begun = () => served.lines.filter((l) => l === "info: Packing").length;
+  const half = record(0, "x".repeat(500));
+  for (const end of ["Packed", "the disk is full", "Packed"]) {
+    const before = begun();
+    assertEquals((await client.commit([0, half])).answer, "O");
+    assertEquals(begun(), before, "half of it is not enough");
+    served.lines.length = 0;
+    assertEquals((await client.commit([0, half])).answer, "O");
+    assertEquals(begun(), 1);
+    await served.logged(end);
+  }
+});
+
 Deno.test("Q stops the server", async () => {
   await using served = await Served.start();
   using other = await served.connect();
@@ -712,7 +737,7 @@ Deno.test("Q is refused where it is not allowed", async () => {
 });
 
 Deno.test("shutdown() finishes a commit under way", async () => {
-  await using served = await Served.start();
+  await using served = await Served.start({ grace: 3_600_000 });
   using idle = await served.connect();
   using client = await served.connect();
   const [a] = await makeRoot(client);
@@ -737,6 +762,24 @@ Deno.test("shutdown() waits no longer than the time of grace", async () => {
   await client.oids();
   await served.server.shutdown();
   assertEquals(await client.letter(), "");
+});
+
+Deno.test("shutdown() cuts off who is busy still when the time of grace is over", async () => {
+  await using served = await Served.start({ grace: 100 });
+  using client = await served.connect();
+  await client.send("C");
+  await client.oids();
+  await client.send(int4(200_000_000));
+  const stopped = served.server.shutdown();
+  // It never stalls, and would need more than a minute.
+  const sending = async () => {
+    const piece = new Uint8Array(100_000);
+    for (let i = 0; i < 2000; i++) {
+      await client.send(piece);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  };
+  await Promise.all([assertRejects(sending), stopped]);
 });
 
 Deno.test("shutdown() gives a pack up and lets the storage clean up", async () => {
