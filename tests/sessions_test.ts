@@ -305,8 +305,12 @@ function sessionsOfNothing(next: number): Sessions {
 
 Deno.test("a closed session keeps nothing in the log of changes", () => {
   const sessions = sessionsOfNothing(0);
-  for (let i = 0; i < 3; i++) sessions.open().close();
   const writer = sessions.open();
+  for (let i = 0; i < 3; i++) {
+    const closed = sessions.open();
+    store(writer, textRecord(i, "new"));
+    closed.close();
+  }
   for (let oid = 0; oid < 5000; oid++) store(writer, textRecord(oid, "new"));
   assert(sessions.log.capacity <= 2048, `${sessions.log.capacity}`);
 });
@@ -318,4 +322,24 @@ Deno.test("the root's number that nobody used is given out once, and not after i
   const stored = sessionsOfNothing(3).open();
   store(stored, textRecord(0, "root"));
   assertEquals(stored.allocate(2), [3, 4]);
+});
+
+Deno.test("a session that is far behind is told each object that was changed, once", () => {
+  const sessions = sessionsOfNothing(0);
+  const behind = [0, 1000, 2500].map((at) => ({
+    at,
+    session: sessions.open(),
+  }));
+  const writer = sessions.open();
+  for (let oid = 0; oid < 3000; oid++) {
+    for (const { at, session } of behind) if (at === oid) session.sync();
+    store(writer, textRecord(oid, "new"));
+  }
+  for (let i = 0; i < 10_000; i++) store(writer, textRecord(0, `${i}`));
+  assert(sessions.log.capacity <= 8000, `${sessions.log.capacity}`);
+  for (const { at, session } of behind) {
+    const told = [...session.sync() as number[]].sort((a, b) => a - b);
+    const since = Array.from({ length: 3000 - at }, (_, i) => at + i);
+    assertEquals(told, at === 0 ? since : [0, ...since]);
+  }
 });
