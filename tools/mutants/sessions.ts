@@ -231,7 +231,7 @@ const list: MutantList = {
       file: "lib/storage/moment.ts",
       find: "moment.getTime() * 1000 + 999",
       replace: "moment.getTime() * 1000",
-      tests: ["history"],
+      tests: ["moment"],
     },
     {
       bug: "a clock beyond all tids is believed",
@@ -244,13 +244,14 @@ const list: MutantList = {
       file: "lib/storage/moment.ts",
       find: "now() - seconds * 1e6",
       replace: "now() - seconds * 1e3",
-      tests: ["history_pack"],
+      tests: ["moment"],
     },
     {
       bug: "what is linked again while a pack runs is told to be gone",
       file: "lib/storage/reachable.ts",
       find: "work.finish(unseen.filter((oid) => !seen.has(oid)));",
       replace: "work.finish(unseen);",
+      tests: ["pack"],
     },
     {
       bug: "a pack never ends if commits bring more than a step copies",
@@ -264,6 +265,7 @@ const list: MutantList = {
       file: "lib/storage/reachable.ts",
       find: "if (seen.add(reference)) queue.push(reference);",
       replace: "if (seen.add(reference) && !walked) queue.push(reference);",
+      tests: ["pack"],
     },
   ],
 };
