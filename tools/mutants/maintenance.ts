@@ -2,6 +2,7 @@ import type { MutantList } from "./mutant.ts";
 
 const FAULTS = ["maintenance_faults"];
 const WHOLE = ["whole_file"];
+const CHECKS = ["backup_checks"];
 const COMMAND = ["cli"];
 
 const list: MutantList = {
@@ -105,12 +106,14 @@ const list: MutantList = {
       file: "lib/storage/backup.ts",
       find: "sizeOf(place, name) !== size",
       replace: "sizeOf(place, name) === undefined",
+      tests: CHECKS,
     },
     {
       bug: "what was written is not compared with what should have been",
       file: "lib/storage/backup.ts",
       find: "place.problemOf(entry);\n  if (problem !== undefined)",
       replace: "place.problemOf(entry);\n  if (false)",
+      tests: CHECKS,
     },
     {
       bug: "a backup that could not be restored stays in the list",
@@ -130,6 +133,7 @@ const list: MutantList = {
       file: "lib/storage/backup.ts",
       find: 'if (typeof chain === "string") problems.push(chain);',
       replace: "",
+      tests: CHECKS,
     },
     {
       bug: "two back up to one directory at once",
@@ -177,6 +181,7 @@ const list: MutantList = {
       file: "lib/storage/backup_restore.ts",
       find: "for (const entry of chain) {",
       replace: "for (const entry of chain.slice(0, 1)) {",
+      tests: CHECKS,
     },
 
     // Restore, convert and export.
@@ -223,10 +228,11 @@ const list: MutantList = {
       tests: ["export"],
     },
     {
-      bug: "references beyond those of the state are lost in an export",
+      bug: "what others have written is exported as we would write it",
       file: "lib/storage/export_text.ts",
-      find: "if (a.length !== b.length) return false;",
-      replace: "",
+      find:
+        "return isSame(this.record(JSON.parse(line)), record) ? line : undefined;",
+      replace: "return line;",
       tests: ["export"],
     },
     {
@@ -234,7 +240,7 @@ const list: MutantList = {
       file: "lib/storage/verify.ts",
       find: "file?.close();",
       replace: "",
-      tests: ["restore"],
+      tests: CHECKS,
     },
 
     // The command.
@@ -243,7 +249,7 @@ const list: MutantList = {
       file: "lib/cli/db_verify.ts",
       find: "return 1;",
       replace: "return 0;",
-      tests: ["verify"],
+      tests: ["db_commands"],
     },
     {
       bug: "db backup --check ends with 0 on damage",
@@ -256,6 +262,7 @@ const list: MutantList = {
       file: "lib/cli/db_backup.ts",
       find: 'verify: values.has("verify"),',
       replace: "",
+      tests: CHECKS,
     },
     {
       bug: "db import loses a last line without a line feed",
@@ -325,7 +332,7 @@ const list: MutantList = {
       file: "lib/cli/time.ts",
       find: "new Date(`${day}T${time}${zone.toUpperCase()}`)",
       replace: "new Date(text)",
-      tests: ["shell"],
+      tests: ["time"],
     },
   ],
 };
