@@ -278,3 +278,23 @@ test("a directory that cannot be synced after a pack stops commits", (path) => {
     "syncing the directory to the disk failed",
   );
 });
+
+test("a file that takes no more bytes has taken no commit", (path) => {
+  using storage = new FileStorage(path);
+  using session = storage.session();
+  store(session, textRecord(0, "one"));
+  const file = Deno.FsFile.prototype;
+  const { writeSync } = file;
+  file.writeSync = () => 0;
+  try {
+    assertThrows(
+      () => session.commit([textRecord(0, "two")]),
+      StorageError,
+      "the file takes no more bytes; nothing was stored",
+    );
+  } finally {
+    file.writeSync = writeSync;
+  }
+  assertEquals(textOf(session, 0), "one");
+  store(session, textRecord(0, "three"));
+});

@@ -308,3 +308,37 @@ for (const mode of [0o600, 0o640, 0o666]) {
     },
   );
 }
+
+test(
+  "who may not give a file to its group gives that group no more than everybody",
+  (path, directory) => {
+    if (Deno.build.os === "windows") return;
+    const other = `${directory}/other`;
+    for (const file of [path, other]) Deno.writeTextFileSync(file, "text");
+    const { chownSync, statSync } = Deno;
+    let allowed = true;
+    const given: unknown[] = [];
+    Deno.chownSync = (name, uid, gid) => {
+      if (!allowed) throw new Deno.errors.NotCapable("not allowed");
+      given.push([name, uid, gid]);
+    };
+    // As if the file were another group's.
+    const group = statSync(path).gid! + 1;
+    Deno.statSync = (name) =>
+      name === path ? { ...statSync(name), gid: group } : statSync(name);
+    try {
+      for (const [mode, without] of [[0o640, 0o600], [0o664, 0o644]] as const) {
+        Deno.chmodSync(path, mode);
+        allowed = true;
+        disk.copyAccess(path, other);
+        assertEquals(statSync(other).mode! & 0o7777, mode);
+        assertEquals(given.pop(), [other, statSync(path).uid, group]);
+        allowed = false;
+        disk.copyAccess(path, other);
+        assertEquals(statSync(other).mode! & 0o7777, without);
+      }
+    } finally {
+      Object.assign(Deno, { chownSync, statSync });
+    }
+  },
+);
