@@ -532,6 +532,40 @@ Deno.test(
   },
 );
 
+Deno.test(
+  "servers that find a stale socket at the same time wait for each other",
+  unix,
+  async () => {
+    const directory = await Deno.makeTempDir();
+    const address = `${directory}/dhara.sock`;
+    const killed = Deno.listen({ transport: "unix", path: `${address}.old` });
+    await Deno.rename(`${address}.old`, address);
+    killed.close();
+    using storage = new MemoryStorage();
+    const servers = [1, 2].map(() => new StorageServer({ storage, address }));
+    const { connect } = Deno;
+    // Whoever finds it is slow to do something about it.
+    Deno.connect = (async (options: Deno.UnixConnectOptions) => {
+      try {
+        return await connect(options);
+      } finally {
+        await pause(50);
+      }
+    }) as typeof Deno.connect;
+    try {
+      const results = await Promise.allSettled(
+        servers.map((server) => server.listen()),
+      );
+      const states = results.map(({ status }) => status).sort();
+      assertEquals(states, ["fulfilled", "rejected"]);
+    } finally {
+      Deno.connect = connect;
+      for (const server of servers) await server.shutdown();
+    }
+    await Deno.remove(directory, { recursive: true });
+  },
+);
+
 Deno.test("the path of a socket is resolved once", unix, () => {
   const address = toAddress({ address: "folder/dhara.sock" });
   assertEquals(formatAddress(address), `${Deno.cwd()}/folder/dhara.sock`);

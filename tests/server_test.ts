@@ -516,6 +516,11 @@ Deno.test("a commit of anything but whole records is refused", async () => {
     ["no whole record at byte 0", join(int4(3), [1, 2, 3])],
     ["no whole record at byte 0", join(int4(12), int4(100), int8(0))],
     ["no whole record at byte 0", join(int4(12), int4(7), int8(0))],
+    // Of its last byte nobody knows what it was.
+    [
+      "no whole record at byte 0",
+      join(int4(12 + root.length), int4(8 + root.length + 1), int8(0), root),
+    ],
     ["its record is of object #1", transaction([0, record(1, "other")])],
     ["it has 0 bytes", transaction([0, new Uint8Array(0)])],
     ["whole references", transaction([0, join(root, [0])])],

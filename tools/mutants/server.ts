@@ -362,10 +362,10 @@ const list: MutantList = {
       tests: ["server_parts"],
     },
     {
-      bug: "the answer to who is turned away may be thrown away",
+      bug: "who is turned away and says nothing is waited for",
       file: "lib/protocol/turn_away.ts",
-      find: "while (await conn.read(new Uint8Array(1024)) !== null);",
-      replace: "",
+      find: "setTimeout(() => close(conn), PATIENCE)",
+      replace: "setTimeout(() => {}, PATIENCE)",
       tests: ["server_limits"],
     },
     {
