@@ -114,7 +114,7 @@ const list: MutantList = {
       file: "lib/storage/chunk_reader.ts",
       find: "Math.min(CHUNK - at, length - done)",
       replace: "Math.min(CHUNK, length - done)",
-      tests: ["block"],
+      tests: ["pack"],
     },
     {
       bug: "bytes are kept that are not committed and may be written anew",
@@ -205,13 +205,14 @@ const list: MutantList = {
       file: "lib/storage/journal.ts",
       find: "getUint64(view, start) !== oid ||",
       replace: "",
-      tests: ["hostile_journal", "verify"],
+      tests: ["hostile_journal"],
     },
     {
       bug: "replaying a transaction forgets which numbers were given out",
       file: "lib/storage/journal.ts",
       find: "this.next = Math.max(this.next, next);",
       replace: "this.next = next;",
+      tests: ["history_pack"],
     },
     {
       bug:
@@ -226,14 +227,14 @@ const list: MutantList = {
       file: "lib/storage/journal_index.ts",
       find: "getUint64(view, 4) !== number",
       replace: "getUint64(view, 4) > number + 2 ** 32",
-      tests: ["hostile_journal", "odd_files"],
+      tests: ["hostile_journal"],
     },
     {
       bug: "each index block holds all that was ever changed",
       file: "lib/storage/journal_index.ts",
       find: "this.#changed.clear();",
       replace: "",
-      tests: ["recovery"],
+      tests: ["recent"],
     },
     {
       bug: "a block inside of a record is taken for one",
