@@ -1,7 +1,8 @@
 /** The parts of a server, each by itself. */
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { formatAddress, isLocal, toAddress } from "../lib/protocol/address.ts";
 import { Channel } from "../lib/protocol/channel.ts";
+import { ProtocolError } from "../lib/errors.ts";
 import { limitsOf } from "../lib/protocol/limits.ts";
 import { Packer } from "../lib/protocol/packer.ts";
 import { Client } from "../lib/protocol/protocol1.ts";
@@ -10,7 +11,7 @@ import { Room } from "../lib/protocol/room.ts";
 import { Turns } from "../lib/protocol/turns.ts";
 import { UnusedOids } from "../lib/protocol/unused_oids.ts";
 import { MemoryStorage } from "../lib/storage/memory_storage.ts";
-import { altered } from "./_served.ts";
+import { altered, Served } from "./_served.ts";
 
 const HOUR = 3_600_000;
 
@@ -224,4 +225,61 @@ Deno.test("whatever a client has is given back when it is gone", async () => {
   assertEquals(turns.wanted, false);
   assert(room.tryTake(client, 100));
   assertEquals(unused.isHeld(1), false);
+});
+
+Deno.test("memory for a request grows with what comes, piece by piece", async () => {
+  let come = 0;
+  let most = 0;
+  const conn = {
+    read: (into: Uint8Array) => {
+      most = Math.max(most, into.buffer.byteLength);
+      if (come >= 3_000_000) return Promise.resolve(null);
+      const more = Math.min(into.length, 100_000);
+      come += more;
+      return Promise.resolve(more);
+    },
+  } as unknown as Deno.Conn;
+  await assertRejects(
+    () => new Channel(conn).readLarge(200_000_000),
+    ProtocolError,
+    "of 200000000 bytes",
+  );
+  assert(most < 10_000_000, `it took ${most} bytes for ${come}`);
+});
+
+Deno.test("a server that has stopped leaves no timer behind", async () => {
+  const { setInterval: set, clearInterval: clear } = globalThis;
+  const timers = new Set<unknown>();
+  globalThis.setInterval = ((...args: Parameters<typeof set>) => {
+    const timer = set(...args);
+    timers.add(timer);
+    return timer;
+  }) as typeof set;
+  globalThis.clearInterval = (timer) => {
+    timers.delete(timer);
+    clear(timer);
+  };
+  try {
+    const served = await Served.start();
+    assertEquals(timers.size, 1);
+    await served[Symbol.asyncDispose]();
+    assertEquals(timers.size, 0);
+  } finally {
+    globalThis.setInterval = set;
+    globalThis.clearInterval = clear;
+  }
+});
+
+Deno.test("a server locks the folder of its socket only while it starts", {
+  ignore: Deno.build.os === "windows",
+}, async () => {
+  const directory = await Deno.makeTempDir();
+  {
+    await using _served = await Served.start({
+      address: `${directory}/dhara.sock`,
+    });
+    using folder = await Deno.open(directory);
+    assert(folder.tryLockSync(true));
+  }
+  await Deno.remove(directory);
 });

@@ -65,7 +65,7 @@ const list: MutantList = {
       file: "server.ts",
       find: "clearInterval(this.#watch);",
       replace: "",
-      tests: ["server"],
+      tests: ["server_parts"],
     },
     {
       bug: "the session of a client that is gone stays open",
@@ -219,7 +219,7 @@ const list: MutantList = {
       file: "lib/protocol/channel.ts",
       find: "Math.min(count, 2 * length)",
       replace: "count",
-      tests: ["server"],
+      tests: ["server_parts"],
     },
     {
       bug: "a long answer overtakes those before it",
@@ -247,7 +247,7 @@ const list: MutantList = {
       file: "lib/protocol/listen.ts",
       find: "    file?.close();",
       replace: "",
-      tests: ["server"],
+      tests: ["server_parts"],
     },
     {
       bug: "a server packs once and never again",
