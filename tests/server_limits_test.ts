@@ -274,6 +274,7 @@ Deno.test("a turn begins when those who have begun are through", async () => {
   await one.commit([a!, record(a!, "new")]);
   await two.send(refused);
   assertEquals(await two.letter(), "I");
+  assertEquals(await two.sync(), [a!]);
   await two.load(a!);
 
   const last = await stallInCommit(one, a!, 10);

@@ -68,6 +68,24 @@ Deno.test("who waits for a turn hears at once that it has ended", async () => {
   assertEquals(done, ["b", "c"]);
 });
 
+Deno.test("a turn begins when all who have begun are through, and nobody else begins", async () => {
+  const turns = new Turns<object>(HOUR);
+  const [a, b, c, d] = [{}, {}, {}, {}];
+  await turns.begin(a, false);
+  await turns.begin(b, false);
+  const done = order({ c: turns.begin(c, true), d: turns.begin(d, false) });
+  for (const client of [a, b]) {
+    await pause(0);
+    assertEquals(done, []);
+    turns.end(client);
+  }
+  await pause(0);
+  assertEquals(done, ["c"]);
+  turns.end(c);
+  await pause(0);
+  assertEquals(done, ["c", "d"]);
+});
+
 Deno.test("nobody waits for a turn for ever", async () => {
   const turns = new Turns<object>(20);
   await turns.begin({}, true);

@@ -373,7 +373,7 @@ const list: MutantList = {
       file: "lib/protocol/turns.ts",
       find: "this.#open.size > 0",
       replace: "false",
-      tests: ["server_limits"],
+      tests: ["server_parts"],
     },
     {
       bug: "nobody hears that a turn has ended",
