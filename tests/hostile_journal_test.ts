@@ -205,3 +205,45 @@ test("a page of the index that is another one is damage", (path) => {
   };
   assertThrows(damaged, DamagedFileError, "the index is damaged");
 });
+
+test("a record whose bytes have changed is damage, also where only the index is read", (path) => {
+  withPage(path, () => {});
+  const bytes = Deno.readFileSync(path);
+  const offset = bytes.lastIndexOf("x".charCodeAt(0), 120_000);
+  bytes[offset]! ^= 1;
+  Deno.writeFileSync(path, bytes);
+  using storage = new FileStorage(path);
+  using session = storage.session();
+  const lost = [0, 1, 2, PAGE_ENTRIES].filter((oid) => {
+    try {
+      session.load(oid);
+      return false;
+    } catch (error) {
+      assert(error instanceof DamagedFileError, `${error}`);
+      assert(error.message.includes("its checksum is wrong"), error.message);
+      return true;
+    }
+  });
+  assertEquals(lost, [2]);
+});
+
+test("an object whose number was never given out is damage", (path) => {
+  write(path, 5, [textRecord(0, "root"), textRecord(5, "five")]);
+  assertThrows(() => new FileStorage(path), DamagedFileError, "cannot be");
+});
+
+test("what was cut off when opening is not read in place of what comes there", (path) => {
+  let size: number;
+  {
+    using storage = new FileStorage(path);
+    using session = storage.session();
+    store(session, textRecord(0, "root"));
+    store(session, textRecord(1, "y".repeat(3000)));
+    size = storage.size;
+  }
+  Deno.truncateSync(path, size - 5);
+  using storage = new FileStorage(path);
+  using session = storage.session();
+  store(session, textRecord(1, "z".repeat(1000)));
+  assertEquals(textOf(session, 1), "z".repeat(1000));
+});

@@ -343,3 +343,12 @@ Deno.test("a session that is far behind is told each object that was changed, on
     assertEquals(told, at === 0 ? since : [0, ...since]);
   }
 });
+
+test("a session of the past has only what was there then", (storage) => {
+  using session = storage.session();
+  const at = session.tid;
+  store(session, textRecord(3, "later"));
+  using past = storage.session({ at });
+  assertEquals([2, 3, 4].map((oid) => past.has(oid)), [true, false, false]);
+  assertEquals([2, 3, 4].map((oid) => session.has(oid)), [true, true, false]);
+});
