@@ -352,3 +352,29 @@ test("a session of the past has only what was there then", (storage) => {
   assertEquals([2, 3, 4].map((oid) => past.has(oid)), [true, false, false]);
   assertEquals([2, 3, 4].map((oid) => session.has(oid)), [true, true, false]);
 });
+
+test("what is linked again in any step of a pack is not told to be gone", (storage) => {
+  for (let step = 0;; step++) {
+    const oid = 10 + step;
+    using session = storage.session();
+    store(
+      session,
+      textRecord(0, "root", [1, 2]),
+      textRecord(oid, "garbage"),
+      textRecord(3, "gone"),
+    );
+    using other = storage.session();
+    let steps = 0;
+    let gone = false;
+    for (const _ of storage.packInSteps()) {
+      if (steps++ !== step) continue;
+      using looks = storage.session();
+      gone = !looks.has(oid);
+      if (!gone) store(session, textRecord(0, "root", [1, 2, oid]));
+    }
+    if (gone) return assert(step > 1);
+    const told = new Set<unknown>(other.sync());
+    assertEquals([0, 3, oid].map((one) => told.has(one)), [true, true, false]);
+    assertEquals(textOf(other, oid), "garbage");
+  }
+});

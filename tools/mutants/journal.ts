@@ -334,7 +334,7 @@ const list: MutantList = {
       file: "lib/storage/journal_pack.ts",
       find: "unseen.filter((oid) => !this.#seen.has(oid))",
       replace: "unseen",
-      tests: ["sessions", "pack", "history_pack"],
+      tests: ["sessions"],
     },
     {
       bug: "an opening that failed leaves the file locked",
