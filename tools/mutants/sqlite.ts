@@ -27,7 +27,7 @@ const list: MutantList = {
       file: "lib/storage/sqlite_database.ts",
       find: "if (this.#identify() !== this.#identity) {",
       replace: "if (false) {",
-      tests: ["touched_file"],
+      tests: ["sqlite_file"],
     },
     {
       bug: "a transaction that fails stays open",
@@ -47,13 +47,14 @@ const list: MutantList = {
       file: "lib/storage/sqlite_database.ts",
       find: "PRAGMA busy_timeout = ${timeout}",
       replace: "PRAGMA busy_timeout = 0",
-      tests: PROCESSES,
+      tests: ["sqlite_file"],
     },
     {
       bug: "a log is left when the last one closes the file",
       file: "lib/storage/sqlite_database.ts",
       find: "if (!this.#readonly) this.#leaveLog();",
       replace: "",
+      tests: ["sqlite_file"],
     },
     {
       bug: "create: false makes a file",
