@@ -49,3 +49,23 @@ Deno.test({
       store(session, textRecord(0, "kept"));
     }),
 });
+
+Deno.test("a file that is not a SQLite database is closed again", async () => {
+  await inDirectory(async (directory) => {
+    const path = `${directory}/text`;
+    Deno.writeTextFileSync(path, "text ".repeat(1000));
+    let closed = 0;
+    class Watched extends (await loadSqlite(path)) {
+      override close(): void {
+        closed++;
+        super.close();
+      }
+    }
+    assertThrows(
+      () => new SqliteDatabase(Watched, path, {}),
+      StorageError,
+      "not a SQLite database",
+    );
+    assertEquals(closed, 1);
+  });
+});

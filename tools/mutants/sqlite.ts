@@ -74,6 +74,7 @@ const list: MutantList = {
       file: "lib/storage/sqlite_database.ts",
       find: "this.#sqlite.close();\n      throw error;",
       replace: "throw error;",
+      tests: ["sqlite_file"],
     },
     {
       bug: "old tables are brought up to date twice",
