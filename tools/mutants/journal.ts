@@ -117,13 +117,6 @@ const list: MutantList = {
       tests: ["pack"],
     },
     {
-      bug: "bytes are kept that are not committed and may be written anew",
-      file: "lib/storage/chunk_reader.ts",
-      find: "Math.min(CHUNK, end - number * CHUNK)",
-      replace: "end > 0 ? CHUNK : 0",
-      tests: ["disk_sync", "full_disk", "recovery"],
-    },
-    {
       bug: "caches throw out by age, not by use",
       file: "lib/storage/_recent.ts",
       find: "this.#takeOut(place);\n      this.#putIn(place);",
