@@ -33,6 +33,8 @@ export function join(...parts: Part[]): Uint8Array<ArrayBuffer> {
   const all = parts.map((part) =>
     typeof part === "string"
       ? new TextEncoder().encode(part)
+      : part instanceof Uint8Array
+      ? part
       : Uint8Array.from(part)
   );
   const bytes = new Uint8Array(all.reduce((sum, part) => sum + part.length, 0));
@@ -114,8 +116,9 @@ export class RawClient implements Disposable {
 
   /** Reads so many bytes; fewer only if the server closes the connection. */
   async read(count: number): Promise<Uint8Array> {
-    const buffer = new Uint8Array(64 * 1024);
-    while (this.#left.length < count) {
+    const pieces = [this.#left];
+    for (let length = this.#left.length; length < count;) {
+      const buffer = new Uint8Array(64 * 1024);
       const more = await this.#inTime(this.#conn.read(buffer)).catch(
         (error) => {
           if (error instanceof Deno.errors.ConnectionReset) return null;
@@ -123,11 +126,12 @@ export class RawClient implements Disposable {
         },
       );
       if (more === null) break;
-      this.#left = join(this.#left, buffer.subarray(0, more));
+      pieces.push(buffer.subarray(0, more));
+      length += more;
     }
-    const bytes = this.#left.slice(0, count);
-    this.#left = this.#left.slice(count);
-    return bytes;
+    const all = pieces.length > 1 ? join(...pieces) : this.#left;
+    this.#left = all.subarray(count);
+    return all.slice(0, count);
   }
 
   /** Reads a letter; empty if the server has closed the connection. */
@@ -145,11 +149,12 @@ export class RawClient implements Disposable {
 
   /** Reads a list of numbers with its count before it. */
   async oids(): Promise<number[]> {
-    const oids: number[] = [];
-    for (let left = await this.int4(); left > 0; left--) {
-      oids.push(await this.int8());
-    }
-    return oids;
+    const count = await this.int4();
+    const view = new DataView((await this.read(8 * count)).buffer);
+    return Array.from(
+      { length: count },
+      (_, i) => Number(view.getBigUint64(8 * i)),
+    );
   }
 
   /** Asks for new numbers. */

@@ -88,6 +88,7 @@ export function altered(
         load: (oid) => inner.load(oid),
         loadMany: (oids) => inner.loadMany(oids),
         has: (oid) => inner.has(oid),
+        length: (oid) => inner.length(oid),
         sync: () => inner.sync(),
         commit: (records, options) => inner.commit(records, options),
         close: () => inner.close(),

@@ -348,6 +348,76 @@ test("backup({ keep }) removes old backups when the new one is there", async (di
   );
 });
 
+test("databases that share a directory keep their own backups", async (directory) => {
+  const to = `${directory}/backups`;
+  const [a, b] = [`${directory}/a.dhara`, `${directory}/b.dhara`];
+  const models = new Map([[a, commitSome(a, 2)], [b, commitSome(b, 2)]]);
+  const ids = new Map<string, string>();
+  const removed: [string, number][] = [];
+  for (let i = 0; i < 3; i++) {
+    for (const [path, model] of models) {
+      const full = await backup(path, to, { full: true, keep: 1 });
+      for (const { id } of full.removed) removed.push([path, id]);
+      commitSome(path, 1, model);
+      const next = await backup(path, to, { keep: 1 });
+      assertEquals([next.entry?.kind, next.removed], ["incremental", []]);
+      assertEquals(next.entry!.name, path.slice(directory.length + 1));
+      ids.set(path, next.entry!.database);
+    }
+  }
+  // deno-fmt-ignore
+  assertEquals(removed, [[a, 1], [a, 2], [b, 3], [b, 4], [a, 5], [a, 6], [b, 7], [b, 8]]);
+  assertEquals(checkBackups(to).entries.map(({ id }) => id), [9, 10, 11, 12]);
+  assertEquals(checkBackups(to).problems, []);
+  for (const [path, model] of models) {
+    const restored = `${directory}/restored`;
+    const database = ids.get(path)!.slice(0, 8);
+    const { tid } = await restoreBackup(to, { to: restored, database });
+    assertEquals(tid, [...model.keys()].at(-1));
+    {
+      using storage = new FileStorage(restored, { readonly: true });
+      using session = storage.session();
+      assertEquals(textOf(session, 0), [...model.values()].at(-1));
+    }
+    Deno.removeSync(restored);
+    const cli = await dhara(
+      ["db", "restore", "--from", to, "--to", restored, "--database", database],
+    );
+    assertEquals([cli.code, cli.stderr], [0, ""]);
+    Deno.removeSync(restored);
+  }
+  await assertRejects(
+    () => restoreBackup(to, { to: `${directory}/c` }),
+    StorageError,
+    "it has backups of several databases, say of which: ",
+  );
+  await assertRejects(
+    () => restoreBackup(to, { to: `${directory}/c`, database: "x" }),
+    StorageError,
+    "there is no backup of database x; there are ",
+  );
+  const { stdout } = await dhara(["db", "backup", "--check", to]);
+  assert(stdout.includes(`, of a.dhara (${ids.get(a)})`), stdout);
+});
+
+test("backups whose list is gone are not taken for what an interrupted one has left", async (directory) => {
+  const path = `${directory}/a.dhara`;
+  const to = `${directory}/backups`;
+  commitSome(path, 2);
+  await backup(path, to);
+  const list = Deno.readTextFileSync(`${to}/catalog.json`);
+  Deno.removeSync(`${to}/catalog.json`);
+  const before = names(to);
+  await assertRejects(
+    () => backup(path, to),
+    StorageError,
+    "it has backups such as 000001-full.journal.gz, but their list, catalog.json, is not there",
+  );
+  assertEquals(names(to), before);
+  Deno.writeTextFileSync(`${to}/catalog.json`, list);
+  assertEquals((await backup(path, to)).entry, undefined);
+});
+
 test("a second backup into a directory at the same time is refused", async (directory) => {
   const path = `${directory}/a.dhara`;
   const to = `${directory}/backups`;
@@ -399,6 +469,18 @@ test("a backup of what is not there, or empty, says so and leaves nothing", asyn
     () => backup(`${directory}/empty`, to),
     StorageError,
     "nothing was ever stored in it",
+  );
+  // The list is there before anything is in it.
+  assertEquals(checkBackups(to), { entries: [], problems: [] });
+  const { code, stderr } = await dhara(["db", "backup", "--check", to]);
+  assertEquals(
+    [code, stderr],
+    [1, `Cannot check ${to}: no backup in it was ever complete\n`],
+  );
+  await assertRejects(
+    () => restoreBackup(to, { to: `${directory}/a` }),
+    StorageError,
+    "there are no backups in it",
   );
   await assertRejects(
     () => backup(`${directory}/empty`, `${directory}/empty`),

@@ -1,22 +1,9 @@
 import { assert, assertEquals } from "@std/assert";
-import { main } from "../cli.ts";
 import { Connection } from "../lib/persistent/connection.ts";
 import { FileStorage } from "../lib/storage/file_storage.ts";
 import config from "../deno.json" with { type: "json" };
+import { inProcess } from "./_in_process.ts";
 import { DHARA, dhara, inDirectory, Running, startServer } from "./_dhara.ts";
-
-/** Runs the command in this process, for what ends before there is anything to run. */
-async function inProcess(args: string[]) {
-  const output = { stdout: "", stderr: "" };
-  const { log, error } = console;
-  console.log = (text) => void (output.stdout += text + "\n");
-  console.error = (text) => void (output.stderr += text + "\n");
-  try {
-    return { code: await main(args), ...output };
-  } finally {
-    Object.assign(console, { log, error });
-  }
-}
 
 function assertOneLine(text: string) {
   assertEquals(text.trimEnd().split("\n").length, 1, text);
@@ -250,6 +237,17 @@ Deno.test("dhara db client says in one line that no server answers", async () =>
     stderr:
       `Cannot connect to 127.0.0.1:${port}: no server answers there; start one with: dhara db start --port ${port}\n`,
   });
+});
+
+Deno.test("dhara db client says why a server cannot be asked, if not that none answers", async () => {
+  for (const host of ["no such host", "\0"]) {
+    const { code, stderr } = await inProcess(
+      ["db", "client", "--host", host, "-e", "1"],
+    );
+    assertEquals(code, 1);
+    assertOneLine(stderr);
+    assert(stderr.includes(`${host}:2972: invalid host`), stderr);
+  }
 });
 
 Deno.test("dhara db start refuses a file that another process holds", async () => {

@@ -44,6 +44,7 @@ class Adapted implements Storage {
       load: (oid) => session.load(oid),
       loadMany: (oids) => session.loadMany(oids),
       has: (oid) => session.has(oid),
+      length: (oid) => session.length(oid),
       sync: () => {
         const changed = session.sync();
         tid = this.#newest;

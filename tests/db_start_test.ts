@@ -1,6 +1,8 @@
 /** The options of `dhara db start` that concern what clients may do. */
 import { assert, assertEquals } from "@std/assert";
-import { startServer } from "./_dhara.ts";
+import { disk } from "../lib/storage/_file.ts";
+import { readHeader } from "../lib/storage/_journal_walk.ts";
+import { inDirectory, startServer } from "./_dhara.ts";
 import { int4, RawClient, record, transaction } from "./_raw_client.ts";
 
 async function connect(port: string): Promise<RawClient> {
@@ -89,4 +91,62 @@ Deno.test("db start says which options are without effect", async () => {
   assertEquals(code, 0);
   assert(stderr.includes("--cache-size is without effect"), stderr);
   assert(stderr.includes("--insecure is without effect"), stderr);
+});
+
+/** How often a file was packed. */
+function packsOf(path: string): number {
+  const file = disk.open(path, { write: false });
+  try {
+    return readHeader(file, path)!.packs;
+  } finally {
+    file.close();
+  }
+}
+
+/** Waits until a file was packed so often, for ten seconds at most. */
+async function packed(path: string, times: number): Promise<void> {
+  for (let i = 0; i < 1000 && packsOf(path) < times; i++) {
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  assertEquals(packsOf(path), times);
+}
+
+Deno.test("db start --gcbytes packs each time when so many bytes were committed, and --gcbytes 0 never", async () => {
+  await inDirectory(async (directory) => {
+    const path = `${directory}/t.dhara`;
+    const serve = async (
+      gcbytes: string,
+      work: (commit: (count: number) => Promise<void>) => Promise<void>,
+    ) => {
+      const { server, port } = await startServer(
+        ["-f", path, "--gcbytes", gcbytes],
+      );
+      {
+        using client = await greeted(port);
+        await work(async (count) => {
+          for (let i = 0; i < count; i++) {
+            const { answer } = await client.commit(
+              [0, record(0, "x".repeat(1000))],
+            );
+            assertEquals(answer, "O");
+          }
+        });
+      }
+      assertEquals((await server.stop("SIGTERM")).code, 0);
+    };
+    await serve("10000", async (commit) => {
+      await commit(9);
+      assertEquals(packsOf(path), 0);
+      await commit(1);
+      await packed(path, 1);
+      // What was packed does not count again.
+      await commit(9);
+      assertEquals(packsOf(path), 1);
+      // A few may have come before the first pack was over.
+      await commit(3);
+      await packed(path, 2);
+    });
+    await serve("0", (commit) => commit(30));
+    assertEquals(packsOf(path), 2);
+  });
 });

@@ -105,6 +105,53 @@ Deno.test("#private members can be stored: the hooks run with the object that th
   assertEquals([counter.n, counter.label], [1, "a"]);
 });
 
+Deno.test("A class with a Symbol.toStringTag can extend what _p_getState() returns", () => {
+  class Tagged extends Persistent {
+    v = 1;
+    get [Symbol.toStringTag]() {
+      return "Tagged";
+    }
+    override _p_getState() {
+      return super._p_getState();
+    }
+  }
+  const { one, other } = two({ Tagged });
+  one.root["x"] = new Tagged();
+  one.commit();
+  other.abort();
+  assertEquals(other.root["x"].v, 1);
+});
+
+Deno.test("A new object cannot be changed once the commit has read it", () => {
+  class Late extends Persistent {
+    of: Persistent | undefined;
+    override _p_getState() {
+      if (this.of) {
+        Object.defineProperty(this.of, "v", {
+          value: 2,
+          writable: true,
+          enumerable: true,
+          configurable: true,
+        });
+      }
+      return super._p_getState();
+    }
+  }
+  class Early extends Persistent {
+    v = 1;
+  }
+  const { one } = two({ Late, Early });
+  const early = one.root["early"] = new Early();
+  const late = one.root["late"] = new Late();
+  late.of = early;
+  assertThrows(
+    () => one.commit(),
+    ConnectionError,
+    "commit() is storing the changes",
+  );
+  assertEquals(early.v, 1);
+});
+
 Deno.test("#private members work in the hooks of every kind of object", () => {
   const kinds = [Persistent, PersistentObject, PersistentDict, PersistentList];
   for (const Base of [...kinds, PersistentSet] as typeof Persistent[]) {
@@ -143,7 +190,7 @@ Deno.test("#private members work in the hooks of every kind of object", () => {
   }
 });
 
-Deno.test("A _p_getState() that returns a promise, or nothing, is refused", async () => {
+Deno.test("A _p_getState() that returns a promise, nothing, or what has no state in its properties, is refused", async () => {
   let state: () => unknown = () => ({});
   class Odd extends Persistent {
     override _p_getState() {
@@ -160,6 +207,11 @@ Deno.test("A _p_getState() that returns a promise, or nothing, is refused", asyn
       [() => undefined, "returned undefined"],
       [() => null, "returned null"],
       [() => 5, "returned 5"],
+      [() => new Map([["a", 1]]), "returned [object Map]"],
+      [() => new Date(), "returned [object Date]"],
+      [() => [1, 2], "returned [object Array]"],
+      [() => new Uint8Array(2), "returned [object Uint8Array]"],
+      [() => new Meddler(), "instead of an object"],
     ] as const
   ) {
     state = answer;

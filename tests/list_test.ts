@@ -15,6 +15,7 @@ import {
   PersistentList,
   PersistentSet,
   registerClass,
+  WriteConflictError,
 } from "../mod.ts";
 
 class City extends Persistent {
@@ -34,7 +35,6 @@ class Playlist extends PersistentList<string> {
     this.title = title;
   }
   get label() {
-    this._p_noteAccess();
     return `${this.title} (${this.length})`;
   }
   override push(...songs: string[]) {
@@ -805,11 +805,51 @@ Deno.test("PersistentList notes fields that a class or its user assigns", () => 
   list.title = "b";
   assertEquals(list._p_status, "unsaved");
   connection.abort();
-  list._p_noteAccess();
+  assertEquals(list._p_status, "ghost");
   assertEquals(list.title, "untitled");
   list._v_hits = 3;
   assertEquals(list._p_status, "saved");
   assertEquals(Object.keys(list), ["0", "title", "_v_hits"]);
+});
+
+Deno.test("a field of a PersistentList that was read is in the way of who changes it", () => {
+  const { storage, root } = open();
+  root["list"] = Playlist.of("a");
+  root._p_connection!.commit();
+  const other = open(storage as MemoryStorage);
+  const list: Playlist = other.root["list"];
+  assertEquals(list.title, "untitled");
+  other.commit();
+  assertEquals(list.title, "untitled");
+  other.root["seen"] = true;
+  root["list"].title = "b";
+  root._p_connection!.commit();
+  assertThrows(() => other.commit(), WriteConflictError, "Playlist");
+});
+
+Deno.test("PersistentList refuses what is no length before it changes anything", () => {
+  const { list, connection } = stored([1, 2]);
+  for (const length of [-1, 1.5, NaN, 2 ** 32, Infinity]) {
+    assertThrows(
+      () => list.length = length,
+      RangeError,
+      "is an integer from 0",
+    );
+    assertEquals(list._p_status, "saved");
+  }
+  // deno-lint-ignore no-explicit-any
+  (list as any).length = "1";
+  assertEquals([...list], [1]);
+  connection.abort();
+  Object.defineProperty(list, "length", { value: 3 });
+  assertEquals([...list], [1, 2, undefined]);
+  connection.abort();
+  assertEquals(list.length, 2);
+  assertThrows(
+    () => Object.defineProperty(list, "length", { get: () => 1 }),
+    ClassError,
+    "Cannot define PersistentList.length",
+  );
 });
 
 Deno.test("PersistentList takes as many arguments as an array does", () => {

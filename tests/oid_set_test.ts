@@ -128,6 +128,15 @@ Deno.test("OidSet holds what is added after the last of its neighbours was taken
   }
 });
 
+Deno.test("all numbers of a set can be gone through", () => {
+  const oids = [2 ** 53 - 1, ...Array.from({ length: 200 }, (_, i) => 7 * i)];
+  const set = new OidSet();
+  for (const oid of [...oids, 70_000, ...oids]) set.add(oid);
+  set.delete(70_000);
+  assertEquals([...set].sort((a, b) => a - b), oids.sort((a, b) => a - b));
+  assertEquals([...new OidSet()], []);
+});
+
 Deno.test("numbers far apart take no more memory than is in proportion", () => {
   const before = Deno.memoryUsage();
   const set = new OidSet();

@@ -1,10 +1,20 @@
 /** Clients outlive their server: it is killed, and comes back. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { ServerUnavailableError, StorageError } from "../lib/errors.ts";
+import {
+  ObjectNotFoundError,
+  ServerUnavailableError,
+  StorageError,
+} from "../lib/errors.ts";
 import { ClientStorage } from "../lib/storage/client_storage.ts";
-import { Connection, Persistent, PersistentDict } from "../mod.ts";
+import {
+  Connection,
+  FileStorage,
+  Persistent,
+  PersistentDict,
+  PersistentList,
+} from "../mod.ts";
 import { inDirectory, startServer } from "./_dhara.ts";
-import { record } from "./_raw_client.ts";
+import { record, transaction } from "./_raw_client.ts";
 import { ServerWorker, type Step } from "./_server_worker.ts";
 
 class Thing extends Persistent {
@@ -22,7 +32,7 @@ const classes = { Thing };
 async function withServer(
   work: (
     port: number,
-    restart: (meanwhile?: () => void) => Promise<void>,
+    restart: (meanwhile?: (file: string) => void) => Promise<void>,
   ) => Promise<void>,
 ): Promise<void> {
   await inDirectory(async (directory) => {
@@ -31,7 +41,7 @@ async function withServer(
     try {
       await work(Number(port), async (meanwhile = () => {}) => {
         await server.stop("SIGKILL");
-        meanwhile();
+        meanwhile(file);
         ({ server } = await startServer(["--file", file, "--port", port]));
       });
     } finally {
@@ -360,6 +370,97 @@ Deno.test("a timeout may be as long as one likes", async () => {
   using session = storage.session();
   // A timer that is set to too much goes off at once.
   await new Promise((resolve) => setTimeout(resolve, 50));
+  assertEquals(session.sync(), []);
+});
+
+Deno.test("what a pack has removed while the server was away cannot be linked again", async () => {
+  await withServer(async (port, restart) => {
+    using storage = new ClientStorage({ port });
+    using connection = new Connection(storage, { classes });
+    const { root } = connection;
+    const held = root["held"] = new Thing("held");
+    const kept = root["kept"] = new Thing("kept");
+    const box = root["box"] = new Thing("box");
+    connection.commit();
+    await restart((file) => {
+      using storage = new FileStorage(file);
+      using other = new Connection(storage, { classes });
+      delete other.root["held"];
+      other.commit();
+      storage.pack();
+    });
+    connection.abort();
+    for (let attempt = 0; attempt < 2; attempt++) {
+      box.name = "changed";
+      root["again"] = held;
+      assertThrows(
+        () => connection.commit(),
+        StorageError,
+        `it refers to object #${held._p_oid}, which is not there any more`,
+      );
+      assert(connection.hasChanges, "they are still there");
+      connection.abort();
+      assertEquals([root["again"], box.name], [undefined, "box"]);
+    }
+    assertThrows(() => held.name, ObjectNotFoundError);
+    // What is there is linked, though nobody has looked at it since.
+    root["list"] = new PersistentList([kept, new Thing("new"), root]);
+    connection.commit();
+    root["list"].push(new Thing("newer"), box);
+    connection.commit();
+    using reader = new Connection(storage, { classes });
+    assertEquals(
+      reader.root["list"].map(({ name }: Thing) => name),
+      ["kept", "new", undefined, "newer", "box"],
+    );
+  });
+});
+
+Deno.test("a client that has connected again asks once for what it links, and not for what was linked before", async () => {
+  const begin = [...GREETING, ...SYNCED];
+  const commit = (...references: number[]): Step[] => [
+    ...SYNCED,
+    { read: transaction([5, record(5, "x", references)]).length },
+    { write: [0x4f] },
+  ];
+  const load = (...references: number[]): Step[] => {
+    const bytes = record(5, "x", references);
+    return [{ read: 9 }, { write: [0x4f, 0, 0, 0, bytes.length, ...bytes] }];
+  };
+  await using server = await ServerWorker.start({
+    script: [
+      [...begin, { close: true }],
+      [
+        ...GREETING,
+        ...load(1, 2),
+        // The commit: the record of before, then number 3, which is new in it.
+        ...load(1, 2),
+        { read: 9 },
+        { write: [0x49] },
+        ...commit(1, 2, 3),
+        ...commit(3, 2, 1),
+        // Number 4 is not there.
+        ...load(3, 2, 1),
+        { read: 9 },
+        { write: [0x4b] },
+        ...SYNCED,
+        { wait: 60_000 },
+      ],
+    ],
+  });
+  using storage = new ClientStorage({ port: server.port });
+  using session = storage.session();
+  assertEquals(session.sync(), "everything");
+  session.load(5);
+  for (const references of [[1, 2, 3], [3, 2, 1]]) {
+    const result = session.commit([[5, record(5, "x", references)]]);
+    assert("tid" in result);
+  }
+  assertThrows(
+    () => session.commit([[5, record(5, "x", [4, 1])]]),
+    StorageError,
+    "Cannot commit object #5: it refers to object #4",
+  );
   assertEquals(session.sync(), []);
 });
 

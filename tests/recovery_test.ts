@@ -639,7 +639,7 @@ test("a pack that fails leaves everything as it was", (path) => {
   );
   const { identity } = storageFile(path);
   function attempt(): void {
-    assertThrows(() => storage.pack(), StorageError);
+    assertThrows(() => storage.pack(), StorageError, "Cannot pack");
     assertEquals(exists(`${path}.pack`), false);
     assertEquals(storageFile(path).identity, identity);
   }

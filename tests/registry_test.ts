@@ -28,6 +28,47 @@ Deno.test("assertEquals() compares structures", () => {
   assertThrows(() => assertEquals<unknown>("1", 1), Error);
 });
 
+Deno.test("assertEquals() tells the same things apart everywhere", () => {
+  class A {
+    x = 1;
+  }
+  class B {
+    x = 1;
+  }
+  // They differ about 0 and -0, objects without a prototype, and errors.
+  const same: [unknown, unknown][] = [
+    [[NaN], [NaN]],
+    [new Date(NaN), new Date(NaN)],
+    [/a/g, /a/g],
+    [new Set([{ a: 1 }, 2]), new Set([2, { a: 1 }])],
+    [new Map([[1, 2], [3, 4]]), new Map([[3, 4], [1, 2]])],
+    [{ a: 1, b: 2 }, { b: 2, a: 1 }],
+    [new Proxy({ a: 1 }, {}), { a: 1 }],
+    [Object.defineProperty({}, "a", { value: 1 }), {}],
+    [new A(), new A()],
+  ];
+  const different: [unknown, unknown][] = [
+    [{ a: undefined }, {}],
+    [new A(), new B()],
+    [new A(), { x: 1 }],
+    [[, 1], [undefined, 1]], // deno-lint-ignore-line no-sparse-arrays
+    [new Int8Array([1]), new Uint8Array([1])],
+    [new Uint8Array([1]), [1]],
+    [new ArrayBuffer(2), new ArrayBuffer(3)],
+    [new Set([1, 2]), new Set([1, 3])],
+    [{ [Symbol.for("a")]: 1 }, {}],
+    [() => 1, () => 1],
+    [/a/g, /a/],
+    [new URL("http://a"), new URL("http://b")],
+    [1n, 1],
+    ["1", 1],
+    [null, undefined],
+    [Object.assign([1], { a: 1 }), [1]],
+  ];
+  for (const [a, b] of same) assertEquals(a, b);
+  for (const [a, b] of different) assertThrows(() => assertEquals(a, b), Error);
+});
+
 Deno.test("assertStrictEquals() compares identities", () => {
   const object = {};
   assertStrictEquals(object, object);

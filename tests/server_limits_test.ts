@@ -1,6 +1,6 @@
 /** What a server bears from its clients, and for how long. */
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { ListenError } from "../lib/errors.ts";
+import { ListenError, ReadConflictError } from "../lib/errors.ts";
 import { formatAddress, toAddress } from "../lib/protocol/address.ts";
 import { limitsOf } from "../lib/protocol/limits.ts";
 import { QuietLog } from "../lib/protocol/quiet_log.ts";
@@ -232,6 +232,84 @@ Deno.test("a long list of what others have changed gives its room back", async (
   const large = record(0, "x".repeat(90_000));
   assertEquals((await one.commit([0, large])).answer, "O");
   assertEquals(await one.load(0), large);
+});
+
+Deno.test("a long record is not loaded before there is room for it", async () => {
+  let loads = 0;
+  const storage = altered(new MemoryStorage(), (session) => ({
+    load: (oid) => {
+      const record = session.load(oid);
+      if (record.length > 1_000_000) loads++;
+      return record;
+    },
+  }));
+  const served = await Served.start({ storage, maxBufferedBytes: 20_000_000 });
+  const large = record(0, "x".repeat(15_000_000));
+  storage.session().commit([[0, large]]);
+  using one = await served.connect();
+  const deaf: RawClient[] = [];
+  for (let i = 0; i < 4; i++) {
+    deaf.push(await served.connect());
+    await deaf[i]!.send("L", int8(0));
+  }
+  await pause(200);
+  // One holds all of the room, and what small requests need is none of it.
+  assertEquals(loads, 1);
+  assertEquals(await one.load(7), "K");
+  for (const client of deaf) client.close();
+  assertEquals(await one.load(0), large);
+  await served[Symbol.asyncDispose]();
+});
+
+Deno.test("a long list of changes that has to wait for room is told all the same, once", async () => {
+  const MOST = 20_000_000;
+  await using served = await Served.start({ maxBufferedBytes: MOST });
+  using one = await served.connect();
+  using two = await served.connect();
+  const oids: number[] = [];
+  while (oids.length < 20_000) oids.push(...await one.allocate(250));
+  const records = oids.map((oid): [number, Uint8Array] => [
+    oid,
+    record(oid, oid === 0 ? "x".repeat(MOST) : "", []),
+  ]);
+  served.storage.session().commit(records);
+  assertEquals((await one.sync()).length, oids.length);
+  using deaf = await served.connect();
+  await deaf.send("L", int8(0));
+  await pause(100);
+  await two.send("S");
+  await pause(100);
+  assertEquals(await one.sync(), [], "others are served meanwhile");
+  deaf.close();
+  assertEquals((await two.oids()).sort((a, b) => a - b), oids);
+  assertEquals(await two.sync(), []);
+});
+
+Deno.test("what cannot be shown any more when there is room is a conflict", async () => {
+  let gone = false;
+  const storage = altered(new MemoryStorage(), (session) => ({
+    load: (oid) => {
+      if (gone) {
+        throw new ReadConflictError("a pack has dropped it", { oids: [oid] });
+      }
+      return session.load(oid);
+    },
+  }));
+  await using served = await Served.start({
+    storage,
+    maxBufferedBytes: 20_000_000,
+  });
+  storage.session().commit([[0, record(0, "x".repeat(15_000_000))]]);
+  using one = await served.connect();
+  const deaf = await served.connect();
+  await deaf.send("L", int8(0));
+  await pause(100);
+  await one.send("L", int8(0));
+  await pause(100);
+  gone = true;
+  deaf.close();
+  assertEquals(await one.letter(), "I");
+  assertEquals(await one.sync(), []);
 });
 
 Deno.test("a client that was refused has a turn: others wait until its commit is here", async () => {
@@ -569,6 +647,8 @@ Deno.test(
 
 Deno.test("the path of a socket is resolved once", unix, () => {
   const address = toAddress({ address: "folder/dhara.sock" });
-  assertEquals(formatAddress(address), `${Deno.cwd()}/folder/dhara.sock`);
+  assert(address.transport === "unix");
+  assertEquals(address.path, `${Deno.cwd()}/folder/dhara.sock`);
+  assertEquals(formatAddress(address), "folder/dhara.sock");
   assertEquals(formatAddress(toAddress({ address: "@name" })), "@name");
 });

@@ -7,6 +7,7 @@ import {
   StorageError,
 } from "../lib/errors.ts";
 import { disk, type Files } from "../lib/storage/_file.ts";
+import { nextTid, Sessions } from "../lib/storage/local_session.ts";
 import { JournalStorage } from "../lib/storage/journal_storage.ts";
 import { Sessions } from "../lib/storage/local_session.ts";
 import { MemoryStorage } from "../lib/storage/memory_storage.ts";
@@ -196,6 +197,68 @@ Deno.test("a MemoryStorage drops at a pack what only sessions that let go would 
   for (const i of [3, 9, 0, 5, 8, 1, 2, 4, 6, 7]) idle[i]!.close();
   assertEquals(storage.recordCount, 101);
   assertEquals(textOf(writer, 7), "last");
+});
+
+Deno.test("a MemoryStorage keeps no revision for a moment that nobody reads any more", () => {
+  using storage = new MemoryStorage();
+  using stays = storage.session();
+  const writer = storage.session();
+  store(writer, textRecord(0, "root"), textRecord(1, "first"));
+  store(writer, textRecord(1, "second"));
+  writer.close();
+  assert(
+    "tid" in stays.commit([textRecord(1, "third")], { accessed: () => false }),
+  );
+  assertEquals(storage.recordCount, 2);
+  // Nor does it hold on to their bytes.
+  using follows = storage.session();
+  using other = storage.session();
+  const text = "x".repeat(100_000);
+  const before = Deno.memoryUsage().external;
+  for (let i = 0; i < 4000; i++) {
+    follows.sync();
+    other.sync();
+    store(follows, textRecord(1, text));
+  }
+  assertEquals(storage.recordCount, 4);
+  const used = Deno.memoryUsage().external - before;
+  assert(used < 200_000_000, `${used} bytes`);
+});
+
+Deno.test("a session that was closed keeps nothing in the log of changes", () => {
+  let tid = 0;
+  const sessions = new Sessions({
+    name: "the storage",
+    readonly: false,
+    snapshot: () => ({
+      tid,
+      load: () => undefined,
+      has: () => false,
+      length: () => 0,
+      release() {},
+    }),
+    holds: () => false,
+    append: () => ++tid,
+  }, 0);
+  const writer = sessions.open();
+  for (let i = 0; i < 100; i++) {
+    const gone = sessions.open({ letsGo: i % 2 === 0 });
+    const records: [number, Uint8Array][] = writer.allocate(1000)
+      .map((oid) => textRecord(oid, "new"));
+    assert("tid" in writer.commit(records));
+    assertEquals(gone.commit(records), {
+      invalid: records.map(([oid]) => oid),
+    });
+    gone.close();
+  }
+  const { capacity } = sessions.log;
+  assert(capacity < 10_000, `${capacity}`);
+});
+
+Deno.test("tids end with the safe integers", () => {
+  const last = Number.MAX_SAFE_INTEGER;
+  assertEquals(nextTid(last - 1), last);
+  assertThrows(() => nextTid(last), StorageError, "no more numbers");
 });
 
 Deno.test("what packs removed is remembered as long as somebody may know it, and no longer", () => {

@@ -13,6 +13,7 @@ import {
   PersistentDict,
   PersistentList,
   PersistentSet,
+  WriteConflictError,
 } from "../mod.ts";
 
 class City extends Persistent {
@@ -32,7 +33,6 @@ class Tags extends PersistentSet<string> {
     this.owner = owner;
   }
   get label() {
-    this._p_noteAccess();
     return `${this.owner}: ${this.size}`;
   }
   override add(tag: string) {
@@ -474,8 +474,16 @@ Deno.test("PersistentSet notes fields that a class or its user assigns", () => {
   tags.owner = "ada";
   assertEquals(tags._p_status, "unsaved");
   connection.commit();
+  const other = open(connection.storage as MemoryStorage);
+  assertEquals(other.root["tags"].owner, "ada");
   assertEquals(
     open(connection.storage as MemoryStorage).root["tags"].label,
     "ada: 1",
   );
+  other.commit();
+  assertEquals(other.root["tags"].owner, "ada");
+  tags.owner = "grace";
+  connection.commit();
+  other.root["seen"] = true;
+  assertThrows(() => other.commit(), WriteConflictError, "Tags");
 });

@@ -83,6 +83,41 @@ for (
       "UPDATE dhara SET tid = 5",
       "the last transaction is 5",
     ],
+    [
+      "an object without a record",
+      "INSERT INTO object VALUES (50, 1, 1, 1)",
+      "object #50 has no record at all",
+    ],
+    [
+      "a number that is too large",
+      "INSERT INTO changes VALUES (9007199254740993, 0, 0, 0, x'')",
+      "the table changes has 1 rows with numbers that cannot be",
+    ],
+    [
+      "a record that no transaction has",
+      "INSERT INTO revision VALUES (70, 3, 1, 0, 0, x'00')",
+      "the transactions since then have",
+    ],
+    [
+      "a revision lost",
+      "DELETE FROM revision WHERE rowid = (SELECT min(rowid) FROM revision WHERE oid = 2)",
+      "the record of object #2 before that of transaction",
+    ],
+    [
+      "the newest revision of an object that is not the newest",
+      "UPDATE object SET revision = (SELECT min(rowid) FROM revision WHERE oid = 2) WHERE oid = 2",
+      "where the newest record of object #2 is",
+    ],
+    [
+      "a transaction lost",
+      "DELETE FROM changes WHERE tid = (SELECT before FROM changes ORDER BY tid DESC LIMIT 1)",
+      "is lost",
+    ],
+    [
+      "what a transaction has changed changed",
+      "UPDATE changes SET oids = x'0000000000000001'",
+      "has changed is damaged",
+    ],
     ["no root", "DELETE FROM revision WHERE oid = 0", "no root"],
   ] as const
 ) {

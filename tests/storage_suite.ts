@@ -694,6 +694,31 @@ export function storageSuite(
     assertThrows(() => a.has(0), StorageClosedError);
   });
 
+  test("length() tells how long a record in the snapshot is", (storage) => {
+    using a = storage.session();
+    using b = storage.session();
+    const long = "x".repeat(200_000);
+    assertEquals(a.length(0), 0);
+    store(a, textRecord(0, "root", [1, 2]), textRecord(1, "one"));
+    store(a, textRecord(2, long));
+    const lengths = (session: Session) =>
+      [0, 1, 2, 3, -1, 0.5, NaN, 2 ** 53].map((oid) => session.length(oid));
+    const sizes = [0, 1, 2].map((oid) => a.load(oid).length);
+    assertEquals(lengths(a), [...sizes, 0, 0, 0, 0, 0]);
+    if (keepsRevisions) assertEquals(lengths(b), [0, 0, 0, 0, 0, 0, 0, 0]);
+    b.sync();
+    store(a, textRecord(2, "short"));
+    if (keepsRevisions) assertEquals(b.length(2), sizes[2]);
+    b.sync();
+    assertEquals(b.length(2), sizes[2]! - long.length + 5);
+    store(a, textRecord(0, "root, alone"));
+    storage.pack();
+    a.sync();
+    assertEquals([a.length(1), a.length(2)], [0, 0]);
+    a.close();
+    assertThrows(() => a.length(0), StorageClosedError);
+  });
+
   test("a commit is told what others changed, if it accessed none of that", (storage) => {
     using a = storage.session();
     using b = storage.session();
@@ -804,7 +829,10 @@ export function storageSuite(
       Date.now = () => Date.UTC(2250, 0);
       const third = store(session, textRecord(0, "third"));
       assert(third > second && Number.isSafeInteger(third));
-      for (const wrong of [Date.UTC(2256, 0), 1e13, 1e300, NaN, Infinity]) {
+      const end = Math.floor(Number.MAX_SAFE_INTEGER / 1000);
+      for (
+        const wrong of [end, Date.UTC(2256, 0), 1e13, 1e300, NaN, Infinity]
+      ) {
         Date.now = () => wrong;
         for (let i = 0; i < 2; i++) {
           assertThrows(

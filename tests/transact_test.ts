@@ -42,6 +42,7 @@ function meddled(change: (session: Session) => Partial<Session>) {
       load: (oid) => session.load(oid),
       loadMany: (oids) => session.loadMany(oids),
       has: (oid) => session.has(oid),
+      length: (oid) => session.length(oid),
       sync: () => session.sync(),
       commit: (records, options) => session.commit(records, options),
       close: () => session.close(),
@@ -179,6 +180,10 @@ Deno.test("The compiler refuses asynchronous functions in transact(), and no oth
   check(() => one.transact(async () => await 1));
   // @ts-expect-error: a promise
   check(() => one.transact(() => Promise.resolve(1)));
+  const maybe = (): Promise<number> | number => 1;
+  // @ts-expect-error: it may be a promise
+  check(() => one.transact(maybe));
+  check(() => one.transact((): unknown => 1));
   check(() => one.transact(() => one.root["x"]));
   check(() => one.transact(() => {}));
   check(() =>

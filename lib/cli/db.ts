@@ -114,11 +114,11 @@ function start({ version }: Program): Command {
         name: "gcbytes",
         value: "N",
         range: COUNT,
-        help: `Pack after so many bytes of commits, 0 for never (${GCBYTES})`,
+        help: `Pack after so many bytes, 0 for never (${GCBYTES})`,
       },
       {
         name: "repair",
-        help: "Cut a damaged file where the damage begins; the rest is saved",
+        help: "Cut a damaged file at the damage; the rest is saved",
       },
       {
         name: "insecure",
@@ -354,19 +354,17 @@ function connect(place: ReturnType<typeof placeOf>): Storage {
     return new ClientStorage(place);
   } catch (error) {
     if (!(error instanceof ServerUnavailableError)) throw error;
-    const address = toAddress(place);
+    // Starting one helps only where nobody answers, and on this machine.
+    const { message } = error;
+    const nobody = message.endsWith("no server answers there");
+    if (!nobody || !isLocal(toAddress(place))) throw error;
     const start = place.address !== undefined
       ? ` --address ${place.address}`
       : place.port !== undefined
       ? ` --port ${place.port}`
       : "";
-    const hint = isLocal(address)
-      ? `; start one with: dhara db start${start}`
-      : "";
     throw new ServerUnavailableError(
-      `Cannot connect to ${
-        formatAddress(address)
-      }: no server answers there${hint}`,
+      `${message}; start one with: dhara db start${start}`,
       { cause: error },
     );
   }

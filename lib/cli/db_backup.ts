@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { StorageError } from "../errors.ts";
 import { backup, type BackupEntry, checkBackups } from "../storage/backup.ts";
 import type { Command } from "./command.ts";
 import { UsageError, type Values } from "./options.ts";
@@ -74,6 +75,11 @@ function check(values: Values, directory: string): number {
     );
   }
   const { entries, problems } = checkBackups(directory);
+  if (entries.length === 0) {
+    throw new StorageError(
+      `Cannot check ${directory}: no backup in it was ever complete`,
+    );
+  }
   const several = new Set(entries.map(({ database }) => database)).size > 1;
   for (const entry of entries) {
     const { name, database } = entry;

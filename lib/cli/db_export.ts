@@ -104,11 +104,15 @@ function openText(path: string): Deno.FsFile {
   try {
     return Deno.openSync(path);
   } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-    throw new StorageError(`Cannot import ${path}: there is no such file`, {
-      cause: error,
-    });
+    throw cannotImport(path, error);
   }
+}
+
+function cannotImport(name: string, error: unknown): StorageError {
+  const why = error instanceof Deno.errors.NotFound
+    ? "there is no such file"
+    : (error as Error).message;
+  return new StorageError(`Cannot import ${name}: ${why}`, { cause: error });
 }
 
 /** Writes an export to a file that is there and empty. */
@@ -163,7 +167,7 @@ async function* linesOf(
   };
   // A long line comes in many pieces, which are joined once.
   let pieces: string[] = [];
-  for await (const bytes of stream) {
+  for await (const bytes of readable(stream, name)) {
     const parts = decode(bytes).split("\n");
     const rest = parts.pop()!;
     for (const part of parts) {
@@ -176,4 +180,16 @@ async function* linesOf(
   pieces.push(decode());
   const last = pieces.join("");
   if (last !== "") yield last;
+}
+
+/** Says whose error it is when reading fails. */
+async function* readable<T>(
+  stream: ReadableStream<T>,
+  name: string,
+): AsyncGenerator<T> {
+  try {
+    yield* stream;
+  } catch (error) {
+    throw cannotImport(name, error);
+  }
 }

@@ -30,6 +30,7 @@ function readonlySession(session: Session): Session {
     load: (oid) => session.load(oid),
     loadMany: (oids) => session.loadMany(oids),
     has: (oid) => session.has(oid),
+    length: (oid) => session.length(oid),
     sync: () => session.sync(),
     commit(records) {
       for (const _ of records) throw refusal("commit");

@@ -41,7 +41,7 @@ function number(
 function time(option: string, name: Name, help: string): Limit {
   const range = [0, MOST_SECONDS] as const;
   return {
-    option: { name: option, value: "SECONDS", range, help },
+    option: { name: option, value: "S", range, help },
     name,
     factor: 1000,
   };
@@ -52,37 +52,37 @@ const LIMITS: readonly Limit[] = [
   number(
     "max-commit",
     "maxTransactionBytes",
-    "The longest commit (268435456)",
-    "BYTES",
+    "Bytes of the longest commit (268435456)",
+    "N",
   ),
   number(
     "max-buffered",
     "maxBufferedBytes",
-    "Memory for requests and answers on their way (536870912)",
-    "BYTES",
+    "Bytes on their way, of all clients (536870912)",
+    "N",
   ),
-  number("max-load", "maxLoadMany", "The most objects in a request (1000000)"),
+  number("max-load", "maxLoadMany", "Objects in a request (1000000)"),
   number(
     "max-unused",
     "maxUnusedOids",
-    "The most unused numbers of a client (4000000)",
+    "Unused numbers of a client (4000000)",
   ),
   time(
     "greeting-timeout",
     "greetingTimeout",
-    "How long until the first request, 0 for ever (10)",
+    "Seconds until the first request, 0 for ever (10)",
   ),
   time(
     "stall-timeout",
     "stallTimeout",
-    "How long a client may stall in a request, 0 for ever (60)",
+    "Seconds to stall in a request, 0 for ever (60)",
   ),
   time(
     "idle-timeout",
     "idleTimeout",
-    "How long a client may ask for nothing, 0 for ever (0)",
+    "Seconds to ask for nothing, 0 for ever (0)",
   ),
-  time("grace", "grace", "How long to wait for requests when it stops (5)"),
+  time("grace", "grace", "Seconds for requests under way when it stops (5)"),
 ];
 
 /** The options of the command. */

@@ -1,14 +1,13 @@
 /**
- * Items as properties: `list[0]` is `list.at(0)`. Methods do not pay for it:
- * the proxy around a list has no trap for reading. A name that neither the list
- * nor its class has is looked for further up, and there a trap waits for it.
+ * Items as properties: `list[0]` is `list.at(0)`. Methods pay little for it:
+ * the trap for reading only looks whether a name begins as an index does.
  *
  * @module
  */
 import { ClassError } from "../errors.ts";
 import type { PersistentObject } from "../persistent/persistent.ts";
 import { SLOT } from "../persistent/slot.ts";
-import { FIELD_TRAPS, type Target } from "../persistent/traps.ts";
+import { FIELD_TRAPS, MEMBER_TRAPS, type Target } from "../persistent/traps.ts";
 import { change, CONTENT, read } from "./_content.ts";
 
 /** A gap that is longer than this is a mistake, since all of it is filled. */
@@ -28,18 +27,21 @@ function indexOf(name: string | symbol): number {
  */
 export function setLength(list: PersistentObject, length: number): void {
   const before = read<unknown[]>(list).length;
-  if (length === before) return;
-  if (length > before + LONGEST_GAP && length <= 0xffffffff) {
+  const after = Number(length);
+  if (after === before) return;
+  if (after >>> 0 !== after || after > before + LONGEST_GAP) {
     throw new RangeError(
-      `Cannot make a list of ${before} items one of ${length}: a list has no holes, and so many items must be added`,
+      `Cannot make a list of ${before} items one of ${length}: ${
+        after >>> 0 === after
+          ? "a list has no holes, and so many items must be added"
+          : "the length of a list is an integer from 0 to 4294967295"
+      }`,
     );
   }
   const items = change<unknown[]>(list);
-  if (length > before && Number.isInteger(length)) {
-    // An array that gets so long at once would become a slow one.
-    for (let i = before; i < length; i++) items.push(undefined);
-  }
-  items.length = length;
+  if (after < before) items.length = after;
+  // An array that gets so long at once would become a slow one.
+  for (let i = before; i < after; i++) items.push(undefined);
 }
 
 function put(target: Target, index: number, value: unknown): void {
@@ -59,12 +61,12 @@ function refuseOddNumber(target: Target, name: string): void {
 
 /** The traps of the proxy around a list. */
 export const INDEX_TRAPS: ProxyHandler<Target> = {
-  ...FIELD_TRAPS,
+  ...MEMBER_TRAPS,
 
   get(target, name, receiver) {
     const index = indexOf(name);
     return index < 0
-      ? Reflect.get(target, name, receiver)
+      ? MEMBER_TRAPS.get(target, name, receiver)
       : read<unknown[]>(target)[index];
   },
 
@@ -120,7 +122,7 @@ export const INDEX_TRAPS: ProxyHandler<Target> = {
 
   defineProperty(target, name, descriptor) {
     const index = indexOf(name);
-    if (index < 0) {
+    if (index < 0 && name !== "length") {
       if (typeof name === "string") refuseOddNumber(target, name);
       return name !== CONTENT &&
         FIELD_TRAPS.defineProperty(target, name, descriptor);
@@ -128,12 +130,16 @@ export const INDEX_TRAPS: ProxyHandler<Target> = {
     const { value, get, set, writable, enumerable, configurable } = descriptor;
     if (get || set || [writable, enumerable, configurable].includes(false)) {
       throw new ClassError(
-        `Cannot define ${
-          target[SLOT].self._p_className
-        }[${index}]: an item has a value, which can be changed and deleted`,
+        `Cannot define ${target[SLOT].self._p_className}${
+          index < 0 ? ".length: it" : `[${index}]: an item`
+        } has a value, which can be changed and deleted`,
       );
     }
-    if ("value" in descriptor || index >= read<unknown[]>(target).length) {
+    if (index < 0) {
+      if ("value" in descriptor) setLength(target, value);
+    } else if (
+      "value" in descriptor || index >= read<unknown[]>(target).length
+    ) {
       put(target, index, value);
     }
     return true;

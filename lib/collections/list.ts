@@ -93,8 +93,7 @@ function reducer<L, T, U>(
  * holes: where an array would have one, it has `undefined`. `at(index)` and
  * `set(index, value)` take less time than the brackets. A list can be passed
  * where a `readonly` array is asked for, but `Array.isArray` tells them apart.
- * A class that extends it may have fields, which are stored too; its methods
- * call `_p_noteAccess()` before they read them.
+ * A class that extends it may have fields, which are stored too.
  *
  * @example
  * ```ts

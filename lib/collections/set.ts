@@ -9,7 +9,7 @@ import {
   bareGhost,
   PersistentObject,
 } from "../persistent/persistent.ts";
-import { FIELD_TRAPS } from "../persistent/traps.ts";
+import { MEMBER_TRAPS } from "../persistent/traps.ts";
 import * as content from "./_content.ts";
 import { bare, CONTENT, stateOf, takeState } from "./_content.ts";
 import { iterate } from "./_iterate.ts";
@@ -26,8 +26,7 @@ function change<T>(set: PersistentSet<T>): Set<T> {
 /**
  * A persistent object with the interface of `Set`, in the order of insertion.
  * Every change is noted. Set algebra (`union` and the like) gives plain `Set`s.
- * A class that extends it may have fields, which are stored too; its methods
- * call `_p_noteAccess()` before they read them.
+ * A class that extends it may have fields, which are stored too.
  *
  * @example
  * ```ts
@@ -50,7 +49,7 @@ export class PersistentSet<T = unknown> extends PersistentObject
     announceWrap();
     super();
     bare<Set<T>>(this)[CONTENT] = new Set(items);
-    return wrapCollection(this, FIELD_TRAPS);
+    return wrapCollection(this, MEMBER_TRAPS);
   }
 
   /** Makes the blank object that loading starts from. */
@@ -59,7 +58,7 @@ export class PersistentSet<T = unknown> extends PersistentObject
   ): PersistentObject {
     const blank = bareGhost(this.prototype);
     bare(blank)[CONTENT] = undefined;
-    return wrapCollection(blank, FIELD_TRAPS);
+    return wrapCollection(blank, MEMBER_TRAPS);
   }
 
   /** Returns what is stored. */

@@ -79,11 +79,10 @@ export interface TransactOptions extends CommitOptions {
   attempts?: number;
 }
 
-/** What {@linkcode Connection.transact} does not take: a function that returns a promise. */
-export type Synchronous<T> = [T] extends [never] ? unknown
-  : T extends PromiseLike<unknown>
-    ? "the function given to transact() must not be asynchronous"
-  : unknown;
+/** What {@linkcode Connection.transact} does not take: a function that returns a promise, or may. */
+export type Synchronous<T> = 0 extends 1 & T ? unknown // It is `any`.
+  : [Extract<T, PromiseLike<unknown>>] extends [never] ? unknown
+  : "the function given to transact() must not be asynchronous";
 
 /** The root's type where the program does not say another. */
 // deno-lint-ignore no-explicit-any

@@ -11,7 +11,7 @@ import type { Decoder } from "../serialize/codec.ts";
 import { fieldsOf } from "./class_members.ts";
 import type { PersistentClass } from "./classes.ts";
 import { PersistentObject } from "./persistent.ts";
-import type { Slot } from "./slot.ts";
+import { type Slot, slotOf } from "./slot.ts";
 
 type State = Record<string, unknown>;
 
@@ -43,7 +43,7 @@ export class Hooks {
       "commit() is storing the changes",
       () => slot.self._p_getState(),
     );
-    if (state === slot.self) return fieldsOf(target);
+    if (state === slot.self || state === target) return fieldsOf(target);
     if (typeof state !== "object" || state === null) {
       throw this.#noState(slot, String(state));
     }
@@ -51,6 +51,11 @@ export class Hooks {
       // Nobody waits for it.
       Promise.resolve(state).catch(() => {});
       throw this.#noState(slot, "a promise");
+    }
+    // What a Map, a Date or the like holds is not in its properties.
+    const kind = Object.prototype.toString.call(state);
+    if (kind !== "[object Object]" || slotOf(state) !== undefined) {
+      throw this.#noState(slot, kind);
     }
     return state as State;
   }

@@ -396,6 +396,7 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
         changes.records.push([slot.oid, record]);
         // A change that comes after this would be lost: `change` must be told of it.
         slot.status = "saved";
+        endConstruction();
       }
     } catch (error) {
       this.takeBack(changes);
@@ -403,7 +404,6 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
     } finally {
       this.#queue = [];
       this.#encoding = false;
-      endConstruction();
     }
     return changes;
   }

@@ -162,6 +162,21 @@ export const FIELD_TRAPS = {
   },
 } satisfies ProxyHandler<Target>;
 
+/**
+ * The traps of a collection: its methods say themselves what they read, so that
+ * only a field must be looked after, which no prototype has.
+ */
+export const MEMBER_TRAPS = {
+  ...FIELD_TRAPS,
+  get(target, key, receiver) {
+    const slot = target[SLOT];
+    if (slot.serial !== slot.owner.serial && typeof key === "string") {
+      if (!(key in Object.getPrototypeOf(target))) slot.owner.access(slot);
+    }
+    return Reflect.get(target, key, receiver);
+  },
+} satisfies ProxyHandler<Target>;
+
 /** The traps of an object that is stored. */
 export const STORED_TRAPS: ProxyHandler<Target> = { get, ...FIELD_TRAPS };
 

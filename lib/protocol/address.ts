@@ -24,7 +24,12 @@ export interface AddressOptions {
 /** An address in the form that `Deno.listen()` and `Deno.connect()` take. */
 export type Address =
   | { transport: "tcp"; hostname: string; port: number }
-  | { transport: "unix"; path: string };
+  | {
+    transport: "unix";
+    path: string;
+    /** As the user wrote it. */
+    name: string;
+  };
 
 /** Makes an address of what the user gave. A path is resolved now, wherever the program goes later. */
 export function toAddress(options: AddressOptions): Address {
@@ -34,6 +39,7 @@ export function toAddress(options: AddressOptions): Address {
       path: options.address.startsWith("@")
         ? options.address.replace("@", "\0")
         : resolve(options.address),
+      name: options.address,
     };
   }
   return {
@@ -51,6 +57,7 @@ export function formatAddress(address: Address | Deno.Addr): string {
       ? `[${hostname}]:${port}`
       : `${hostname}:${port}`;
   }
+  if ("name" in address) return address.name;
   if ("path" in address && address.path) {
     return address.path.replace(/^\0/, "@");
   }

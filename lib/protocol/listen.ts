@@ -6,6 +6,7 @@
  */
 import { dirname } from "node:path";
 import { ListenError } from "../errors.ts";
+import { lockExclusively, unlock } from "../storage/_lock.ts";
 import { type Address, formatAddress } from "./address.ts";
 
 /** A listener, and how to take its traces away. */
@@ -83,11 +84,15 @@ const PATIENCE = 2000;
  */
 async function alone<T>(folder: string, work: () => Promise<T>): Promise<T> {
   let file;
+  let locked: string | undefined;
   try {
     file = Deno.openSync(folder);
+    const { dev, ino } = file.statSync();
+    const identity = ino === null ? "" : `${dev}:${ino}`;
     const until = Date.now() + PATIENCE;
-    while (!file.tryLockSync(true) && Date.now() < until) {
-      await new Promise((resolve) => setTimeout(resolve, 10));
+    while (locked === undefined && Date.now() < until) {
+      if (lockExclusively(file, identity)) locked = identity;
+      else await new Promise((resolve) => setTimeout(resolve, 10));
     }
   } catch {
     // Such as on systems that do not open folders. Without the lock it is as safe as can be.
@@ -95,6 +100,7 @@ async function alone<T>(folder: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } finally {
+    if (file !== undefined && locked !== undefined) unlock(file, locked);
     file?.close();
   }
 }

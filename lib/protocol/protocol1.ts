@@ -11,6 +11,7 @@ import {
   StorageError,
 } from "../errors.ts";
 import { type Oid, readOid, ROOT_OID } from "../serialize/record.ts";
+import { OidSet } from "../storage/oid_set.ts";
 import type { CommitResult, Session, Storage } from "../storage/storage.ts";
 import type { Channel } from "./channel.ts";
 import { KnownObjects } from "./known_objects.ts";
@@ -285,7 +286,14 @@ export class Client {
       this.#untold.clear();
     }
     const length = 8 * oids.length;
-    if (length > SMALL) await this.#shared.room.take(this, length);
+    if (length > SMALL && !this.#shared.room.tryTake(this, length)) {
+      // Many may wait at the same time, so what waits must be small.
+      const waiting = new OidSet();
+      for (const oid of oids) waiting.add(oid);
+      oids = [];
+      await this.#shared.room.take(this, length);
+      oids = [...waiting];
+    }
     this.#channel.putUint32(oids.length);
     for (const oid of oids) {
       this.#known.forget(oid);
@@ -296,10 +304,25 @@ export class Client {
   }
 
   async #load(oid: Oid): Promise<void> {
+    const { room } = this.#shared;
     let record: Uint8Array | undefined;
     try {
+      if (room.isTight) {
+        // To load it and then let it go until there is room would need the room.
+        const length = this.#session.length(oid);
+        if (length > SMALL) await room.take(this, length);
+      }
       record = this.#session.load(oid);
+      const { length } = record;
+      if (
+        length > SMALL && !room.isHeldBy(this) && !room.tryTake(this, length)
+      ) {
+        record = undefined;
+        await room.take(this, length);
+        record = this.#session.load(oid);
+      }
     } catch (error) {
+      room.giveBack(this);
       this.#channel.putByte(this.#statusOf(oid, error));
       if (this.#channel.full) await this.#channel.flush();
       return;
@@ -307,17 +330,10 @@ export class Client {
     this.#known.add(oid);
     // What the client is sent is newer than the change that it was not told.
     if (this.#untold.size > 0) this.#untold.delete(oid);
-    const { length } = record;
-    if (length > SMALL && !this.#shared.room.tryTake(this, length)) {
-      // To hold it while it waits for room would need the room. It is the same one later.
-      record = undefined;
-      await this.#shared.room.take(this, length);
-      record = this.#session.load(oid);
-    }
     this.#channel.putByte(Status.okay);
     this.#channel.putUint32(record.length);
     await this.#channel.put(record);
-    if (length > SMALL) this.#shared.room.giveBack(this);
+    if (record.length > SMALL) room.giveBack(this);
   }
 
   #statusOf(oid: Oid, error: unknown): number {

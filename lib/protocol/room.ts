@@ -22,6 +22,11 @@ export class Room<Client extends object> {
     return this.#waiting.length > 0;
   }
 
+  /** Whether so little is left that it is worth while to ask how much something needs. */
+  get isTight(): boolean {
+    return this.wanted || this.#left < this.#bytes / 2;
+  }
+
   /** Whether a client has a part of it. */
   isHeldBy(client: Client): boolean {
     return this.#parts.has(client);

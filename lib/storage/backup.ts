@@ -152,7 +152,7 @@ export async function backupOn(
 export function checkBackups(directory: string): BackupCheck {
   const place = new BackupDirectory(directory, disk);
   const entries = place.entries();
-  if (entries === undefined || entries.length === 0) {
+  if (entries === undefined) {
     throw new StorageError(
       `Cannot check ${directory}: there are no backups in it`,
     );

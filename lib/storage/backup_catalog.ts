@@ -72,6 +72,9 @@ export class BackupDirectory {
     try {
       if (!this.files.makeDirectory(path, like)) return;
     } catch (error) {
+      if (error instanceof Deno.errors.AlreadyExists) {
+        throw new Error(`${path} is not a directory`, { cause: error });
+      }
       if (!(error instanceof Deno.errors.NotFound) || above === path) {
         throw error;
       }

@@ -19,6 +19,10 @@ export interface Chunk {
 export const CHUNK = 32 * 1024;
 /** How many are kept: 16 MiB. */
 const MOST_CHUNKS = 512;
+/** How much is read at first where nobody has read lately. */
+const FEW = 512;
+/** How many of such places are remembered. */
+const MOST_PLACES = 16;
 
 /**
  * Reads a file that only grows, in aligned chunks. What it returns is never
@@ -30,10 +34,14 @@ export class ChunkReader {
   #chunks = new Recent<Chunk>(MOST_CHUNKS);
   #number = -1;
   #chunk: Chunk | undefined;
+  #places = new Recent<true>(MOST_PLACES);
+  readonly #few: Chunk;
 
   /** Reads an open file. */
   constructor(file: OpenFile) {
     this.#file = file;
+    const bytes = new Uint8Array(FEW);
+    this.#few = { bytes, view: viewOf(bytes), filled: 0 };
   }
 
   /**
@@ -52,6 +60,25 @@ export class ChunkReader {
     this.#number = number;
     this.#chunk = chunk;
     return chunk;
+  }
+
+  /**
+   * Returns a few bytes from an offset on, if nothing near them is in memory or
+   * was read lately: who reads here and there in a large file would throw all
+   * else out with whole chunks, and make garbage of them at once. They are good
+   * until the next call.
+   */
+  few(offset: number, end: number): Chunk | undefined {
+    const number = Math.floor(offset / CHUNK);
+    if (
+      number === this.#number || this.#chunks.get(number) !== undefined ||
+      this.#places.get(number)
+    ) return undefined;
+    this.#places.set(number, true);
+    const few = this.#few;
+    const length = Math.min(FEW, end - offset);
+    few.filled = readFully(this.#file, few.bytes.subarray(0, length), offset);
+    return few;
   }
 
   /**

@@ -13,9 +13,10 @@ import {
 } from "../errors.ts";
 import type { Client1 } from "../protocol/client1.ts";
 import { type Records, transactionLength } from "../protocol/transaction.ts";
-import type { Oid } from "../serialize/record.ts";
+import { type Oid, recordReferences } from "../serialize/record.ts";
 import { checkCount, checkRecords } from "./local_session.ts";
 import { isEmpty, notesOf } from "./metadata.ts";
+import { OidSet } from "./oid_set.ts";
 import type {
   Changed,
   CommitResult,
@@ -42,6 +43,12 @@ export class ClientSession implements Session {
   #pending = new Set<Oid>();
   /** Why the snapshot is lost, if it is; `sync()` finds another. */
   #lost: ServerUnavailableError | undefined;
+  /**
+   * If there was another connection before: the objects that are there since
+   * this one, as far as is known. The server does not know what the program has
+   * held before, and so cannot tell that a pack has removed it meanwhile.
+   */
+  #certain: OidSet | undefined;
   #closed = false;
 
   /** Begins on a connection; `reconnect` makes another when that one is lost. */
@@ -74,13 +81,17 @@ export class ClientSession implements Session {
   load(oid: Oid): Uint8Array {
     this.#check();
     this.#checkLoad(oid);
-    return this.#ask((client) => client.load(oid));
+    const record = this.#ask((client) => client.load(oid));
+    this.#certain?.add(oid);
+    return record;
   }
 
   loadMany(oids: readonly Oid[]): Uint8Array[] {
     this.#check();
     for (const oid of oids) this.#checkLoad(oid);
-    return this.#ask((client) => client.loadMany(oids));
+    const records = this.#ask((client) => client.loadMany(oids));
+    for (const oid of oids) this.#certain?.add(oid);
+    return records;
   }
 
   /** The protocol has no such request: the object is loaded. */
@@ -90,6 +101,19 @@ export class ClientSession implements Session {
       return true;
     } catch (error) {
       if (error instanceof ObjectNotFoundError) return false;
+      throw error;
+    }
+  }
+
+  /** The protocol has no such request: the object is loaded. */
+  length(oid: Oid): number {
+    try {
+      return this.load(oid).length;
+    } catch (error) {
+      if (
+        error instanceof ObjectNotFoundError ||
+        error instanceof ReadConflictError
+      ) return 0;
       throw error;
     }
   }
@@ -114,6 +138,7 @@ export class ClientSession implements Session {
     this.#pending.clear();
     // They may be anybody's now.
     this.#pool = [];
+    this.#certain = new OidSet();
     this.#tid = newTid(this.#tid);
     return "everything";
   }
@@ -138,7 +163,15 @@ export class ClientSession implements Session {
       );
     }
     const accessed = options.accessed ?? (() => true);
-    return this.#ask((client) => this.#commit(client, checked, accessed));
+    return this.#ask((client) => {
+      const certain = this.#certain;
+      if (certain !== undefined) checkReferences(client, checked, certain);
+      const result = this.#commit(client, checked, accessed);
+      if ("tid" in result) {
+        for (const oid of checked.keys()) certain?.add(oid);
+      }
+      return result;
+    });
   }
 
   #commit(
@@ -217,6 +250,51 @@ export class ClientSession implements Session {
     if (this.#closed) {
       throw new StorageClosedError("Cannot use the session: it was closed");
     }
+  }
+}
+
+/**
+ * Makes sure that whatever the records refer to is there, or was since the
+ * connection began: then the server knows what packs have removed since.
+ */
+function checkReferences(
+  client: Client1,
+  records: Records,
+  certain: OidSet,
+): void {
+  for (const [oid, record] of records) {
+    const doubtful = () =>
+      recordReferences(record).filter((reference) =>
+        !certain.has(reference) && !records.has(reference)
+      );
+    if (doubtful().length === 0) continue;
+    // What an object has referred to is there. It may be much, and is little to ask for.
+    const before = certain.has(oid) ? find(client, oid) : undefined;
+    if (before instanceof Uint8Array) {
+      for (const reference of recordReferences(before)) certain.add(reference);
+    }
+    for (const reference of doubtful()) {
+      if (find(client, reference) === undefined) {
+        throw new StorageError(
+          `Cannot commit object #${oid}: it refers to object #${reference}, which is not there any more, since a pack has removed it while the server could not be reached; abort and make that object anew`,
+        );
+      }
+      certain.add(reference);
+    }
+  }
+}
+
+/** Returns a record, `undefined` if there is none, and "changed" if it was changed or removed just now. */
+function find(
+  client: Client1,
+  oid: Oid,
+): Uint8Array | "changed" | undefined {
+  try {
+    return client.load(oid);
+  } catch (error) {
+    if (error instanceof ObjectNotFoundError) return undefined;
+    if (error instanceof ReadConflictError) return "changed";
+    throw error;
   }
 }
 

@@ -54,7 +54,7 @@ export class Journal {
   /** What to call it in messages. */
   readonly name: string;
   /** What the header says. */
-  readonly header: Header;
+  header: Header;
   /** Where the next block will be. */
   end = HEADER_SIZE;
   /** The last transaction. */
@@ -161,6 +161,27 @@ export class Journal {
     }
   }
 
+  /**
+   * Returns how long the record is that `load()` would return, 0 if there is
+   * none. Reads no more than where it begins, and so cannot see damage.
+   */
+  length(oid: Oid, tid: Tid): number {
+    try {
+      for (let offset = this.index.get(oid); offset !== 0;) {
+        const head = this.reader.bytes(offset, ENTRY_HEAD, this.end);
+        if (head === undefined) return 0;
+        const view = viewOf(head);
+        if (getUint64(view, 8) <= tid) return view.getUint32(4);
+        const previous = getUint64(view, 16);
+        if (previous >= offset) return 0;
+        offset = previous;
+      }
+      return 0;
+    } catch (error) {
+      throw this.#explainLoad(error, oid);
+    }
+  }
+
   /** Returns the entry at an offset, which must be of this object. */
   entry(offset: number, oid: Oid): Entry {
     try {
@@ -180,7 +201,13 @@ export class Journal {
     let view: DataView | undefined;
     let from = 0;
     let length: number;
-    if (at + ENTRY_HEAD <= CHUNK) {
+    const few = this.reader.few(offset, end);
+    const isFew = few !== undefined && few.filled >= ENTRY_HEAD &&
+      ENTRY_HEAD + few.view.getUint32(4) <= few.filled;
+    if (isFew) {
+      ({ bytes, view } = few);
+      length = view.getUint32(4);
+    } else if (at + ENTRY_HEAD <= CHUNK) {
       // The usual case costs nothing but looking: the entry is within a chunk.
       const chunk = this.reader.chunk(number, at + ENTRY_HEAD, end);
       if (chunk === undefined) throw this.#cut(offset, oid);
@@ -217,7 +244,9 @@ export class Journal {
     }
     return {
       tid: getUint64(view, from + 8),
-      record: bytes.subarray(start, start + length),
+      record: isFew
+        ? bytes.slice(start, start + length)
+        : bytes.subarray(start, start + length),
       previous,
     };
   }
@@ -376,8 +405,8 @@ export class Journal {
 
   /** Says in the header that the pack which has written the file is over. */
   packed(): void {
-    const header = { ...this.header, packing: false };
-    const bytes = encodeHeader(header).subarray(0, HEADER_HEAD);
+    this.header = { ...this.header, packing: false };
+    const bytes = encodeHeader(this.header).subarray(0, HEADER_HEAD);
     try {
       writeFully(this.#file, bytes, 0);
     } catch {
@@ -494,15 +523,20 @@ export class Journal {
   }
 
   #explainCommit(error: unknown): unknown {
-    const what = `Cannot commit to ${this.name}`;
+    const { packing = false } = this.header;
+    const what = `Cannot ${packing ? "pack" : "commit to"} ${this.name}`;
     if (error instanceof DamagedPage) return this.#damagedIndex(what, error);
     if (error instanceof DharaError) return error;
     const full = /ENOSPC|EDQUOT|space left|quota/i.test(
       `${(error as { code?: string }).code} ${text(error)}`,
     );
     return new StorageError(
-      `${what}: ${text(error)}; nothing was stored${
-        full ? ", make room on the disk and commit again" : ""
+      `${what}: ${text(error)}; ${
+        packing ? "the file is as it was" : "nothing was stored"
+      }${
+        full
+          ? `, make room on the disk and ${packing ? "pack" : "commit"} again`
+          : ""
       }`,
       { cause: error },
     );

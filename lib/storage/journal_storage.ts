@@ -302,6 +302,10 @@ class JournalSnapshot implements Snapshot {
     return this.tid === this.#journal.tid || this.load(oid) !== undefined;
   }
 
+  length(oid: Oid): number {
+    return this.#journal.length(oid, this.tid);
+  }
+
   release(): void {
     this.#journal.release();
   }

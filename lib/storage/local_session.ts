@@ -38,6 +38,8 @@ export interface Snapshot {
   load(oid: Oid): Uint8Array | undefined;
   /** Whether there was one, without loading it where that costs more. */
   has(oid: Oid): boolean;
+  /** How many bytes the record has, without reading it where that costs more; 0 if there is none. */
+  length(oid: Oid): number;
   /** Says that nobody will read it any more. Called once. */
   release(): void;
 }
@@ -322,6 +324,14 @@ export class LocalSession implements Session {
     this.#checkOpen();
     if (this.#late) this.#checkUnchanged(oid);
     return Number.isSafeInteger(oid) && oid >= 0 && this.#snapshot.has(oid);
+  }
+
+  /** See {@linkcode Session.length}. */
+  length(oid: Oid): number {
+    this.#checkOpen();
+    return Number.isSafeInteger(oid) && oid >= 0
+      ? this.#snapshot.length(oid)
+      : 0;
   }
 
   /** See {@linkcode Session.sync}. */

@@ -182,6 +182,7 @@ export class MemoryStorage implements Storage {
       tid,
       load,
       has: (oid) => load(oid) !== undefined,
+      length: (oid) => load(oid)?.length ?? 0,
       release: () => {
         if (--moment.snapshots === 0) this.#forget(moment);
       },

@@ -137,6 +137,13 @@ export class OidSet {
     return true;
   }
 
+  /** Goes through all numbers, each piece in order; nothing may be changed meanwhile. */
+  *[Symbol.iterator](): Generator<Oid, void> {
+    for (const [number, piece] of this.#pieces) {
+      for (const bit of piece.smallest(BITS)) yield number * BITS + bit;
+    }
+  }
+
   /** Adds all numbers of another set, none of which is in this one. */
   addOthers(others: OidSet): void {
     for (const [number, piece] of others.#pieces) {

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { existsSync, statSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import {
   DamagedFileError,
@@ -56,7 +56,7 @@ export class SqliteDatabase {
   readonly #sqlite: Sqlite;
   readonly #statements = new Map<string, Statement>();
   readonly #readonly: boolean;
-  readonly #identity: string;
+  readonly #identity: string | undefined;
   /** The damage that was seen first. */
   #damage: DamagedFileError | undefined;
 
@@ -97,12 +97,12 @@ export class SqliteDatabase {
         int64: true,
       }));
     try {
+      this.#identity = this.#identify();
       this.explain("open", () => {
         this.#sqlite.exec(`PRAGMA busy_timeout = ${timeout}`);
         this.#open(timeout);
         this.#sqlite.exec(`PRAGMA synchronous = ${sync ? "FULL" : "NORMAL"}`);
       });
-      this.#identity = this.#identify() ?? "";
     } catch (error) {
       this.#sqlite.close();
       throw error;
@@ -219,14 +219,17 @@ export class SqliteDatabase {
 
   /** Returns what tells the file at the path from others; `undefined` if there is none. */
   #identify(): string | undefined {
-    return this.explain("open", () => {
-      const info = statSync(this.#whole, { throwIfNoEntry: false });
-      if (info === undefined) return undefined;
-      if (info.isFile()) return `${info.dev} ${info.ino}`;
-      throw new StorageError(
-        `Cannot open ${this.path}: it is not a regular file`,
-      );
-    });
+    let info: Deno.FileInfo;
+    try {
+      info = Deno.statSync(this.#whole);
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return undefined;
+      throw this.#explained(`Cannot open ${this.path}`, error);
+    }
+    if (info.isFile) return `${info.dev} ${info.ino}`;
+    throw new StorageError(
+      `Cannot open ${this.path}: it is not a regular file`,
+    );
   }
 
   #explained(begin: string, error: unknown): StorageError {

@@ -6,7 +6,7 @@
  * @module
  */
 import { crc32 } from "node:zlib";
-import { type Oid, ROOT_OID } from "../serialize/record.ts";
+import { type Oid, recordOid, ROOT_OID } from "../serialize/record.ts";
 import type { Row, SqliteDatabase } from "./sqlite_database.ts";
 import { CREATE, VERSION } from "./sqlite_schema.ts";
 import {
@@ -111,7 +111,8 @@ function addRevisions(database: SqliteDatabase): void {
     const before = last?.oid === oid ? last!.tid : 0;
     if (before === 0) addObject();
     const good = row["record"] === null ||
-      row["record"] instanceof Uint8Array && crc32(row["record"]) === crc;
+      row["record"] instanceof Uint8Array && crc32(row["record"]) === crc &&
+        isOf(oid!, row["record"]);
     const sum = revisionChecksum(oid!, tid!, before, record);
     database.run(
       "INSERT INTO revision VALUES (?, ?, ?, ?, ?, ?)",
@@ -127,6 +128,14 @@ function addRevisions(database: SqliteDatabase): void {
     last = { oid: oid!, tid: tid!, revision };
   }
   addObject();
+}
+
+function isOf(oid: Oid, record: Uint8Array): boolean {
+  try {
+    return recordOid(record) === oid;
+  } catch {
+    return false;
+  }
 }
 
 function addChanges(database: SqliteDatabase, state: State): void {

@@ -29,6 +29,7 @@ export interface Owner {
   checkOpen(): void;
   load(oid: Oid, tid: Tid): Uint8Array | undefined;
   has(oid: Oid, tid: Tid): boolean;
+  length(oid: Oid, tid: Tid): number;
   allocate(count: number): Oid[];
   news(tid: Tid): News;
   /** Stores records, unless others have changed what was accessed. */
@@ -91,6 +92,14 @@ export class SqliteSession implements Session {
     this.#checkOpen();
     return Number.isSafeInteger(oid) && oid >= 0 &&
       this.#owner.has(oid, this.#tid);
+  }
+
+  /** See {@linkcode Session.length}. */
+  length(oid: Oid): number {
+    this.#checkOpen();
+    return Number.isSafeInteger(oid) && oid >= 0
+      ? this.#owner.length(oid, this.#tid)
+      : 0;
   }
 
   /** See {@linkcode Session.sync}. */

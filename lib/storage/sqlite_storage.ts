@@ -139,6 +139,8 @@ export class SqliteStorage implements Storage {
         load: (oid, tid) =>
           database.explain("read", () => this.#load(oid, tid)),
         has: (oid, tid) => database.explain("read", () => this.#has(oid, tid)),
+        length: (oid, tid) =>
+          database.explain("read", () => this.#tables.length(oid, tid)),
         allocate: (count) => this.#allocate(count),
         news: (tid) => database.explain("read", () => this.#tables.news(tid)),
         commit: (session, records, accessed) =>

@@ -7,12 +7,7 @@
  */
 import { crc32 } from "node:zlib";
 import { StorageError } from "../errors.ts";
-import {
-  type Oid,
-  recordOid,
-  ROOT_OID,
-  writeOid,
-} from "../serialize/record.ts";
+import { type Oid, ROOT_OID, writeOid } from "../serialize/record.ts";
 import { nextTid, type Records } from "./local_session.ts";
 import type { Row, SqliteDatabase } from "./sqlite_database.ts";
 import type { Tid } from "./storage.ts";
@@ -53,30 +48,39 @@ export const GONE = Symbol("gone");
 /** So many objects are looked for one by one. */
 const FEW = 20;
 
-const scratch = new Uint8Array(1 + 5 * 8);
-const numbers = new DataView(scratch.buffer);
+const three = new Uint8Array(1 + 3 * 8);
+const threeNumbers = new DataView(three.buffer);
+const five = new Uint8Array(1 + 5 * 8);
+const fiveNumbers = new DataView(five.buffer);
 
-/** Returns the CRC-32 of a table's number and of some numbers, 8 bytes each; NaN if one is none. */
-function checksum(table: number, ...values: unknown[]): number {
-  scratch[0] = table;
-  let length = 1;
-  for (const value of values) {
-    if (!Number.isSafeInteger(value) || value as number < 0) return NaN;
-    writeOid(numbers, length, value as number);
-    length += 8;
-  }
-  return crc32(scratch.subarray(0, length));
+/** Returns the CRC-32 of a table's number and of three numbers, 8 bytes each; NaN if one is none. */
+function checksum(table: number, a: number, b: number, c: number): number {
+  if (!(isNumber(a) && isNumber(b) && isNumber(c))) return NaN;
+  three[0] = table;
+  writeOid(threeNumbers, 1, a);
+  writeOid(threeNumbers, 9, b);
+  writeOid(threeNumbers, 17, c);
+  return crc32(three);
+}
+
+/** Whether what was read is what it should be. */
+function isNumber(value: unknown): boolean {
+  return Number.isSafeInteger(value) && value as number >= 0;
 }
 
 /** The checksum of the row of the table `dhara`. */
 export function stateChecksum(state: State): number {
   const { next, tid, cut, forgotten, root } = state;
-  return checksum(1, next, tid, cut, forgotten, root);
+  const values = [next, tid, cut, forgotten, root];
+  if (!values.every(isNumber)) return NaN;
+  five[0] = 1;
+  values.forEach((value, i) => writeOid(fiveNumbers, 1 + 8 * i, value));
+  return crc32(five);
 }
 
 /** The checksum of a row of the table `object`. */
 export function objectChecksum(oid: Oid, tid: Tid, revision: number): number {
-  return checksum(2, oid, tid, revision);
+  return checksum(2, oid, tid, revision === 0 ? 0 : 1);
 }
 
 /** The checksum of a row of the table `revision`. */
@@ -201,10 +205,8 @@ export class SqliteTables {
     }
     const { tid, revision, mark } = row as Record<string, number>;
     if (objectChecksum(oid, tid!, revision!) !== mark) throw this.#lost(oid);
-    if (tid! <= at) {
-      return revision === 0 ? null : this.#checked(oid, tid!, row);
-    }
-    return this.#older(oid, tid!, at);
+    if (tid! > at) return this.#older(oid, tid!, at);
+    return revision === 0 ? null : this.#checked(oid, tid!, row);
   }
 
   /** Whether there was an object at a moment. */
@@ -216,6 +218,16 @@ export class SqliteTables {
     if (place.tid <= at) return place.revision !== 0;
     const record = this.#older(oid, place.tid, at);
     return record === GONE ? GONE : record instanceof Uint8Array;
+  }
+
+  /** Returns how long a record was at a moment, as the file has it; 0 if there was none. */
+  length(oid: Oid, at: Tid): number {
+    const row = this.#database.get(
+      "SELECT length(record) AS length FROM revision WHERE oid = ? AND tid <= ? ORDER BY tid DESC LIMIT 1",
+      oid,
+      at,
+    );
+    return (row?.["length"] ?? 0) as number;
   }
 
   /** Returns when an object was stored or removed last, and the number of its newest row: 0 if it was removed. */
@@ -290,9 +302,8 @@ export class SqliteTables {
     const tid = nextTid(state.tid);
     const oids = [...records.keys()];
     const before = this.#lastTids(oids);
-    let id = this.#lastId();
     for (const [oid, record] of records) {
-      this.#add(++id, oid, tid, before.get(oid) ?? 0, record);
+      this.#add(oid, tid, before.get(oid) ?? 0, record);
     }
     this.#addChanges(tid, state.tid, 0, oids);
     const root = records.has(ROOT_OID) ? 1 : state.root;
@@ -303,10 +314,8 @@ export class SqliteTables {
   /** Removes objects as the transaction after `state`, in a transaction of SQLite. */
   remove(state: State, removals: readonly Removal[]): Tid {
     const tid = nextTid(state.tid);
-    let id = this.#lastId();
     // In two statements, since everybody waits for this transaction.
     const rows = JSON.stringify(removals.map(({ oid, tid: before }) => [
-      ++id,
       oid,
       before,
       revisionChecksum(oid, tid, before, null),
@@ -314,16 +323,14 @@ export class SqliteTables {
     ]));
     const item = (i: number) => `json_extract(value, '$[${i}]')`;
     this.#database.run(
-      `INSERT INTO revision (id, oid, tid, before, crc, record)
-      SELECT ${item(0)}, ${item(1)}, ?, ${item(2)}, ${
-        item(3)
-      }, NULL FROM json_each(?)`,
+      `INSERT INTO revision (oid, tid, before, crc, record)
+      SELECT ${item(0)}, ?, ${item(1)}, ${item(2)}, NULL FROM json_each(?)`,
       tid,
       rows,
     );
     this.#database.run(
       `REPLACE INTO object (oid, tid, revision, crc)
-      SELECT ${item(1)}, ?, 0, ${item(4)} FROM json_each(?)`,
+      SELECT ${item(0)}, ?, 0, ${item(3)} FROM json_each(?)`,
       tid,
       rows,
     );
@@ -332,10 +339,9 @@ export class SqliteTables {
     return tid;
   }
 
-  #add(id: number, oid: Oid, tid: Tid, before: Tid, record: Uint8Array): void {
+  #add(oid: Oid, tid: Tid, before: Tid, record: Uint8Array): void {
     this.#database.run(
-      "INSERT INTO revision (id, oid, tid, before, crc, record) VALUES (?, ?, ?, ?, ?, ?)",
-      id,
+      "INSERT INTO revision (oid, tid, before, crc, record) VALUES (?, ?, ?, ?, ?)",
       oid,
       tid,
       before,
@@ -343,11 +349,10 @@ export class SqliteTables {
       record,
     );
     this.#database.run(
-      "REPLACE INTO object (oid, tid, revision, crc) VALUES (?, ?, ?, ?)",
+      "REPLACE INTO object (oid, tid, revision, crc) VALUES (?, ?, last_insert_rowid(), ?)",
       oid,
       tid,
-      id,
-      objectChecksum(oid, tid, id),
+      objectChecksum(oid, tid, 1),
     );
   }
 
@@ -366,11 +371,6 @@ export class SqliteTables {
       changesChecksum(tid, before, removed, bytes),
       bytes,
     );
-  }
-
-  #lastId(): number {
-    const { id } = this.#database.get("SELECT max(id) AS id FROM revision")!;
-    return (id ?? 0) as number;
   }
 
   /** Returns the last revision of each object that has any. */
@@ -445,14 +445,7 @@ export class SqliteTables {
   #checked(oid: Oid, tid: Tid, row: Row): Uint8Array | null {
     const { before, crc, record } = row;
     if (revisionChecksum(oid, tid, before as Tid, record!) === crc) {
-      if (record === null) return null;
-      try {
-        if (recordOid(record as Uint8Array) === oid) {
-          return record as Uint8Array;
-        }
-      } catch {
-        // It is no record.
-      }
+      return record as Uint8Array | null;
     }
     throw this.#database.damaged(`the record of object #${oid} is damaged`);
   }

@@ -170,6 +170,12 @@ export interface Session extends Disposable {
   /** Whether there is an object of this number in the snapshot. It costs less than to load it. */
   has(oid: Oid): boolean;
   /**
+   * How many bytes a record as of the snapshot has, as far as can be told at
+   * less cost than by loading it: whoever has little room wants to know before.
+   * 0 where `load` would throw.
+   */
+  length(oid: Oid): number;
+  /**
    * Moves to the newest snapshot and returns what others have changed since the
    * last one, or `"everything"` if nobody can say what it was, such as after a
    * server was away: then whatever the caller holds is to be loaded again. A

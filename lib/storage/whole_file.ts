@@ -55,9 +55,10 @@ export async function makeWhole<T>(
   } catch (error) {
     if (ours) { for (const end of ENDINGS) remove(files, part + end); }
     if (error instanceof DharaError) throw error;
-    throw new StorageError(`Cannot ${what} ${path}: ${text(error)}`, {
-      cause: error,
-    });
+    const why = !ours && error instanceof Deno.errors.NotFound
+      ? "the folder that it should be in is not there"
+      : text(error);
+    throw new StorageError(`Cannot ${what} ${path}: ${why}`, { cause: error });
   }
 }
 
@@ -66,22 +67,23 @@ function randomDigits(): string {
     .padStart(8, "0");
 }
 
-function refuseTaken(
-  path: string,
-  { files, what, taken }: WholeFileOptions,
-): void {
+function refuseTaken(path: string, options: WholeFileOptions): void {
+  const { files } = options;
   // SQLite would take a log that another database left for its own.
   for (const end of ENDINGS) {
     if (files.identity(path + end) === undefined) continue;
-    throw new StorageError(
-      `Cannot ${what} ${path}: ${
-        taken ??
-          `there is a file ${
-            path + end
-          } already; remove it, or choose another name`
-      }`,
-    );
+    throw isTaken(path, options, path + end);
   }
+}
+
+function isTaken(
+  path: string,
+  { what, taken }: WholeFileOptions,
+  by: string,
+): StorageError {
+  const why = taken ??
+    `there is a file ${by} already; remove it, or choose another name`;
+  return new StorageError(`Cannot ${what} ${path}: ${why}`);
 }
 
 function sync(files: Files, path: string): void {
@@ -99,8 +101,12 @@ function giveName(part: string, path: string, options: WholeFileOptions): void {
   try {
     // Unlike renaming, this never takes the place of another file.
     files.link(part, path);
-  } catch {
-    // There is one, or not every file can have two names here.
+  } catch (error) {
+    // Also a link that leads nowhere has the name.
+    if (error instanceof Deno.errors.AlreadyExists) {
+      throw isTaken(path, options, path);
+    }
+    // Not every file can have two names.
     refuseTaken(path, options);
     files.rename(part, path);
     return;

@@ -196,8 +196,8 @@ const list: MutantList = {
     {
       bug: "numbers of a server that is gone are used with the next one",
       file: "lib/storage/client_session.ts",
-      find: "    this.#pool = [];\n    this.#tid",
-      replace: "    this.#tid",
+      find: "    this.#pool = [];\n    this.#certain",
+      replace: "    this.#certain",
       tests: ["reconnect"],
     },
     {

@@ -238,8 +238,8 @@ const list: MutantList = {
     {
       bug: "servers that start at once do not wait for each other",
       file: "lib/protocol/listen.ts",
-      find: "while (!file.tryLockSync(true) &&",
-      replace: "while (!file &&",
+      find: "if (lockExclusively(file, identity)) locked = identity;",
+      replace: "locked = identity;",
       tests: ["server_limits"],
     },
     {
