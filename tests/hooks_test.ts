@@ -476,3 +476,47 @@ Deno.test("Nothing is changed while a state is being dropped", () => {
   assertEquals(other.root["n"].get("v"), 1);
   assertStrictEquals(m.v, 1);
 });
+
+Deno.test("What a state no longer has is gone when it is loaded again", () => {
+  class Loose extends Persistent {
+    [name: string]: unknown;
+  }
+  class Careful extends Loose {
+    static seen: string[] = [];
+    override _p_setState(state: State) {
+      Careful.seen = Object.keys(this);
+      super._p_setState(state);
+    }
+  }
+  const { one, other } = two({ Loose, Careful });
+  for (const type of [Loose, Careful]) {
+    const mine = one.root["x"] = new type();
+    Object.assign(mine, { a: 1, b: undefined, c: 3 });
+    one.commit();
+    other.abort();
+    const theirs = other.root["x"];
+    assertEquals({ ...theirs }, { a: 1, b: undefined, c: 3 });
+    theirs._v_note = "volatile";
+    theirs.d = 4;
+    delete theirs.a;
+    other.abort();
+    assertEquals({ ...theirs }, { a: 1, b: undefined, c: 3 });
+    assert(!("_v_note" in theirs));
+    assertEquals(theirs.d, undefined);
+    delete mine["a"];
+    delete mine["b"];
+    mine["e"] = 5;
+    one.commit();
+    other.abort();
+    assertEquals(theirs._p_status, "ghost");
+    assertEquals(Object.keys(theirs), ["c", "e"]);
+    assert(!("a" in theirs) && !("b" in theirs));
+    assertEquals(JSON.stringify(theirs), '{"c":3,"e":5}');
+    theirs["c"] = 4;
+    other.commit();
+    one.abort();
+    assertEquals({ ...mine }, { c: 4, e: 5 });
+  }
+  // A class that takes its state itself finds the object empty.
+  assertEquals(Careful.seen, []);
+});

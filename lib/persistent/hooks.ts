@@ -18,6 +18,13 @@ type State = Record<string, unknown>;
 /** What {@linkcode Hooks.running} says when a state is being dropped: nothing can be changed then. */
 export const DROPPING = "the state of an object is being dropped";
 
+/**
+ * What the fields of an object hold whose state was dropped. To delete them
+ * would make the object a slow one, twice as large, for the rest of its life.
+ * Nobody sees them: the state is loaded before anything is read.
+ */
+const VACANT = Symbol("dhara.vacant");
+
 /** Calls the methods of classes, and knows whether one is running. */
 export class Hooks {
   /** What is being done while a program's code runs for it: "an object is being loaded". */
@@ -70,10 +77,13 @@ export class Hooks {
   setState(slot: Slot, record: Uint8Array, decoder: Decoder): void {
     const { target } = slot;
     if (target._p_setState === PersistentObject.prototype._p_setState) {
+      const before = Object.keys(target);
       decoder.decode(record, target);
+      deleteVacant(target, before);
       return;
     }
     const state = decoder.decode(record) as State;
+    deleteVacant(target, Object.keys(target));
     this.#undisturbed(
       slot,
       "an object is being loaded",
@@ -85,14 +95,19 @@ export class Hooks {
   clearState(slot: Slot): { cause: unknown } | undefined {
     const { target } = slot;
     try {
-      if (target._p_clearState === PersistentObject.prototype._p_clearState) {
-        target._p_clearState();
-      } else {
+      if (target._p_clearState !== PersistentObject.prototype._p_clearState) {
         this.#undisturbed(
           slot,
           DROPPING,
           () => slot.self._p_clearState(),
         );
+      } else if (slot.self !== target) {
+        for (const key of Object.keys(target)) {
+          (target as unknown as State)[key] = VACANT;
+        }
+      } else {
+        // Without a proxy it might show them.
+        target._p_clearState();
       }
       return undefined;
     } catch (cause) {
@@ -122,4 +137,9 @@ export class Hooks {
       this.running = before;
     }
   }
+}
+
+function deleteVacant(target: PersistentObject, keys: string[]): void {
+  const state = target as unknown as State;
+  for (const key of keys) if (state[key] === VACANT) delete state[key];
 }

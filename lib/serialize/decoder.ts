@@ -253,7 +253,8 @@ export class Decoder {
       }
       const value = this.#readItem(2);
       // Assigning would run a setter that it inherits, such as that of `__proto__`.
-      if (!(key in target)) target[key] = value;
+      // What the object has itself is left from its last state, and has none.
+      if (!(key in target) || Object.hasOwn(target, key)) target[key] = value;
       else if (!this.#references.keep?.(target, key, value)) {
         define(target, key, value);
       }
