@@ -9,7 +9,6 @@ import {
 import { disk, type Files } from "../lib/storage/_file.ts";
 import { nextTid, Sessions } from "../lib/storage/local_session.ts";
 import { JournalStorage } from "../lib/storage/journal_storage.ts";
-import { Sessions } from "../lib/storage/local_session.ts";
 import { MemoryStorage } from "../lib/storage/memory_storage.ts";
 import type { Session, Storage } from "../lib/storage/storage.ts";
 import { Connection } from "../mod.ts";
@@ -359,6 +358,7 @@ function sessionsOfNothing(next: number): Sessions {
       tid,
       load: () => undefined,
       has: () => false,
+      length: () => undefined,
       release() {},
     }),
     holds: () => false,
