@@ -358,7 +358,7 @@ function sessionsOfNothing(next: number): Sessions {
       tid,
       load: () => undefined,
       has: () => false,
-      length: () => undefined,
+      length: () => 0,
       release() {},
     }),
     holds: () => false,
