@@ -211,3 +211,26 @@ Deno.test("a whole block inside of a record is never taken for one", () => {
     storage.close();
   }
 });
+
+Deno.test("a copy of a block inside of a record is no block in its new place", () => {
+  const disk = new SimulatedDisk();
+  const storage = new JournalStorage(PATH, {}, disk);
+  const session = storage.session();
+  const first = storage.size;
+  store(session, textRecord(0, "first"));
+  const outer = storage.size;
+  const block = bytesOf(disk).slice(first, outer);
+  session.commit([[1, packRecord(1, block, [])]]);
+  const last = storage.size;
+  store(session, textRecord(2, "last"));
+  storage.close();
+  const bytes = bytesOf(disk).slice();
+  bytes[outer + 20]! ^= 0x55;
+  const damaged = new SimulatedDisk();
+  damaged.open(PATH, { create: true }).write(bytes, 0);
+  // The next good one is the last.
+  const { damage, transactions } = verify(damaged);
+  assertEquals(transactions, 2);
+  assertEquals(damage[0]?.offset, outer);
+  assert(damage[0]!.message.endsWith(`the next one is at byte ${last}`));
+});

@@ -14,7 +14,7 @@ import {
 import { dhara, inDirectory, Running, startServer } from "./_dhara.ts";
 import { dump, fillWithEverything } from "./_every_value.ts";
 import { ServerWorker } from "./_server_worker.ts";
-import { store, textRecord } from "./storage_suite.ts";
+import { store, textOf, textRecord } from "./storage_suite.ts";
 
 Deno.test("convert() keeps everything, from each storage to each other and as text", async () => {
   await inDirectory(async (directory) => {
@@ -79,6 +79,31 @@ Deno.test("convert() refuses a storage that has something", () => {
   assertEquals(convert(from, to), { objects: 0, bytes: 0 });
   store(session, textRecord(0, "root"));
   assertThrows(() => convert(from, to), StorageError, "it is not empty");
+});
+
+Deno.test("convert() says that somebody else has written to the other storage meanwhile", () => {
+  using from = new MemoryStorage();
+  using session = from.session();
+  const oids = session.allocate(6000).slice(1);
+  store(
+    session,
+    textRecord(0, "root", oids),
+    ...oids.map((oid) => textRecord(oid, `${oid}`)),
+  );
+  using to = new MemoryStorage();
+  using other = to.session();
+  let written = false;
+  const progress = () => {
+    if (written) return;
+    written = true;
+    store(other, textRecord(0, "theirs"));
+  };
+  assertThrows(
+    () => convert(from, to, { progress }),
+    StorageError,
+    "somebody else is writing to it",
+  );
+  assertEquals(textOf(other, 0), "theirs");
 });
 
 Deno.test("convert() copies large databases in several transactions, the root last", () => {

@@ -123,6 +123,9 @@ Deno.test("no command ends with anything but a line that says what is wrong, wha
       );
       for (const place of PLACES) {
         const path = /^(tcp|unix):|^\W?$/.test(place) ? place : at(place);
+        // These would be made where the tests are run.
+        const makes = given.at(-1) === "--to";
+        if (makes && path === place && place !== "") continue;
         // A client may make a file where there is none.
         if (name === "client" && /none|proto|nowhere/.test(place)) continue;
         const known = new Set(

@@ -278,3 +278,51 @@ test("a directory that cannot be synced after a pack stops commits", (path) => {
     "syncing the directory to the disk failed",
   );
 });
+
+test("a file that takes no more bytes has taken no commit", (path) => {
+  using storage = new FileStorage(path);
+  using session = storage.session();
+  store(session, textRecord(0, "one"));
+  const file = Deno.FsFile.prototype;
+  const { writeSync } = file;
+  file.writeSync = () => 0;
+  try {
+    assertThrows(
+      () => session.commit([textRecord(0, "two")]),
+      StorageError,
+      "the file takes no more bytes; nothing was stored",
+    );
+  } finally {
+    file.writeSync = writeSync;
+  }
+  assertEquals(textOf(session, 0), "one");
+  store(session, textRecord(0, "three"));
+});
+
+test(
+  "what is committed while a pack runs is on the disk before the packed file takes the name",
+  (path, directory) => {
+    using storage = new FileStorage(path);
+    using session = storage.session();
+    store(session, textRecord(0, "one"));
+    // In each step but the last one.
+    let commits = 0;
+    const log = watch(directory, () => {
+      for (const _ of storage.packInSteps()) {
+        store(session, textRecord(0, `${commits++}`));
+      }
+    });
+    assert(commits > 2);
+    const rename = log.indexOf("rename x.pack x");
+    const before = log.slice(0, rename);
+    const last = before.findLastIndex((one) =>
+      /^(write|slot) x.pack$/.test(one)
+    );
+    assert(before.slice(last).includes("sync x.pack"), `${log}`);
+    assert(
+      before.lastIndexOf("write x") < last,
+      "the last commit before the renaming was taken over",
+    );
+    assertEquals(textOf(session, 0), `${commits - 1}`);
+  },
+);

@@ -291,3 +291,30 @@ test("FileStorage2 reads its index when it is opened, and not again", (path) => 
   using session = storage.session();
   for (const oid of oids) assertEquals(textOf(session, oid), `${oid}`);
 });
+
+test("numbers that were given out before a pack do not damage what it takes over", (path) => {
+  for (const reopened of [false, true]) {
+    const storage = new FileStorage(path);
+    const session = storage.session();
+    store(session, textRecord(0, "first"));
+    const { tid } = session;
+    store(session, textRecord(0, "second"));
+    const last = session.allocate(50).at(-1)!;
+    storage.pack({ keep: tid });
+    store(session, textRecord(0, "third"));
+    if (reopened) {
+      storage.close();
+    } else {
+      // As if the program ended here.
+      Deno.copyFileSync(path, `${path}.copy`);
+      storage.close();
+      Deno.renameSync(`${path}.copy`, path);
+    }
+    using again = new FileStorage(path);
+    using other = again.session();
+    assertEquals(textOf(other, 0), "third");
+    assertEquals(other.allocate(1)[0]! > last, true);
+    using past = again.session({ at: tid });
+    assertEquals(textOf(past, 0), "first");
+  }
+});

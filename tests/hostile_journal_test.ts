@@ -1,8 +1,10 @@
 /** Journals that nobody has written in good faith: what they cost is bounded by their length. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { StorageError } from "../lib/errors.ts";
+import { crc32 } from "node:zlib";
+import { DamagedFileError, StorageError } from "../lib/errors.ts";
 import { packRecord } from "../lib/serialize/record.ts";
 import { disk } from "../lib/storage/_file.ts";
+import { PAGE_ENTRIES } from "../lib/storage/_offset_page.ts";
 import { BlockWriter } from "../lib/storage/block_writer.ts";
 import { FileStorage } from "../lib/storage/file_storage.ts";
 import {
@@ -11,9 +13,13 @@ import {
   BlockKind,
   encodeHeader,
   ENTRY_HEAD,
+  getUint64,
   HEADER_SIZE,
+  setUint64,
 } from "../lib/storage/journal_format.ts";
+import { PAGE_SIZE } from "../lib/storage/journal_index.ts";
 import { verify } from "../lib/storage/verify.ts";
+import { store, textOf, textRecord } from "./storage_suite.ts";
 
 const LARGEST = Number.MAX_SAFE_INTEGER;
 
@@ -46,7 +52,7 @@ function write(
   }
 }
 
-function test(name: string, run: (path: string) => Promise<void>): void {
+function test(name: string, run: (path: string) => Promise<void> | void): void {
   Deno.test(name, async () => {
     const directory = await Deno.makeTempDir();
     try {
@@ -145,3 +151,99 @@ for (const next of [LARGEST, LARGEST - 1, LARGEST - 2]) {
     }
   });
 }
+
+/** Makes a journal of objects that end up in two pages of the index, and changes the first one's bytes. */
+function withPage(
+  path: string,
+  change: (first: DataView, second: DataView) => void,
+): void {
+  {
+    using storage = new FileStorage(path);
+    using session = storage.session();
+    const oids = [0, 1, 2, PAGE_ENTRIES];
+    store(
+      session,
+      ...oids.map((oid) => textRecord(oid, "x".repeat(50_000))),
+    );
+  }
+  const bytes = Deno.readFileSync(path);
+  // The pages are the last in the block, which is the last in the file.
+  const [first, second] = [2, 1].map((n) =>
+    new DataView(
+      bytes.buffer,
+      bytes.length - BLOCK_TRAILER - n * PAGE_SIZE,
+      PAGE_SIZE,
+    )
+  ) as [DataView, DataView];
+  assertEquals([getUint64(first, 4), getUint64(second, 4)], [0, 1]);
+  change(first, second);
+  const page = new Uint8Array(first.buffer, first.byteOffset, PAGE_SIZE);
+  first.setUint32(0, crc32(page.subarray(4)));
+  Deno.writeFileSync(path, bytes);
+}
+
+test("an index that leads to another object is damage", (path) => {
+  withPage(path, (first) => {
+    setUint64(first, 12 + 8, getUint64(first, 12 + 16));
+  });
+  using storage = new FileStorage(path);
+  using session = storage.session();
+  assertEquals(textOf(session, 2).length, 50_000);
+  assertThrows(() => session.load(1), DamagedFileError, "another object");
+});
+
+test("a page of the index that is another one is damage", (path) => {
+  withPage(path, (first, second) => {
+    for (let at = 0; at < PAGE_SIZE; at++) {
+      first.setUint8(at, second.getUint8(at));
+    }
+  });
+  const damaged = () => {
+    using storage = new FileStorage(path);
+    using session = storage.session();
+    session.load(1);
+  };
+  assertThrows(damaged, DamagedFileError, "the index is damaged");
+});
+
+test("a record whose bytes have changed is damage, also where only the index is read", (path) => {
+  withPage(path, () => {});
+  const bytes = Deno.readFileSync(path);
+  const offset = bytes.lastIndexOf("x".charCodeAt(0), 120_000);
+  bytes[offset]! ^= 1;
+  Deno.writeFileSync(path, bytes);
+  using storage = new FileStorage(path);
+  using session = storage.session();
+  const lost = [0, 1, 2, PAGE_ENTRIES].filter((oid) => {
+    try {
+      session.load(oid);
+      return false;
+    } catch (error) {
+      assert(error instanceof DamagedFileError, `${error}`);
+      assert(error.message.includes("its checksum is wrong"), error.message);
+      return true;
+    }
+  });
+  assertEquals(lost, [2]);
+});
+
+test("an object whose number was never given out is damage", (path) => {
+  write(path, 5, [textRecord(0, "root"), textRecord(5, "five")]);
+  assertThrows(() => new FileStorage(path), DamagedFileError, "cannot be");
+});
+
+test("what was cut off when opening is not read in place of what comes there", (path) => {
+  let size: number;
+  {
+    using storage = new FileStorage(path);
+    using session = storage.session();
+    store(session, textRecord(0, "root"));
+    store(session, textRecord(1, "y".repeat(3000)));
+    size = storage.size;
+  }
+  Deno.truncateSync(path, size - 5);
+  using storage = new FileStorage(path);
+  using session = storage.session();
+  store(session, textRecord(1, "z".repeat(1000)));
+  assertEquals(textOf(session, 1), "z".repeat(1000));
+});

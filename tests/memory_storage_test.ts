@@ -44,3 +44,16 @@ Deno.test("MemoryStorage keeps little for a session that stays behind while othe
   assertEquals(textOf(stays, 0), "first");
   assertEquals(textOf(follower, 0), "998");
 });
+
+Deno.test("MemoryStorage keeps what an earlier session reads when a later one is closed", () => {
+  using storage = new MemoryStorage();
+  using writer = storage.session();
+  store(writer, textRecord(0, "first"), textRecord(1, "first"));
+  using early = storage.session();
+  store(writer, textRecord(1, "second"));
+  const late = storage.session();
+  store(writer, textRecord(0, "third"), textRecord(1, "third"));
+  late.close();
+  assertEquals([textOf(early, 0), textOf(early, 1)], ["first", "first"]);
+  assertEquals(storage.recordCount, 4);
+});

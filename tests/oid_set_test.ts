@@ -106,6 +106,28 @@ Deno.test("OidSet adds and takes out whole sets, and gives out the smallest", ()
   }
 });
 
+Deno.test("OidSet holds what is added after the last of its neighbours was taken out", () => {
+  const takeOut: ((set: OidSet) => void)[] = [
+    (set) => set.delete(1),
+    (set) => set.takeSmallest(1),
+    (set) => {
+      const others = new OidSet();
+      others.add(1);
+      set.deleteOthers(others);
+    },
+  ];
+  for (const take of takeOut) {
+    const set = new OidSet();
+    set.add(1);
+    take(set);
+    assertEquals([set.has(1), set.add(2), set.has(2)], [false, true, true]);
+    // Elsewhere, and back.
+    assertEquals(set.has(2 ** 32), false);
+    assertEquals([set.has(1), set.has(2), set.add(2)], [false, true, false]);
+    assertEquals(set.takeSmallest(10), [2]);
+  }
+});
+
 Deno.test("all numbers of a set can be gone through", () => {
   const oids = [2 ** 53 - 1, ...Array.from({ length: 200 }, (_, i) => 7 * i)];
   const set = new OidSet();

@@ -1,9 +1,16 @@
 /** The files that a pack of a journal makes and removes: its own, and no others. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { StorageError } from "../lib/errors.ts";
+import { DamagedFileError, StorageError } from "../lib/errors.ts";
 import { disk } from "../lib/storage/_file.ts";
 import { FileStorage } from "../lib/storage/file_storage.ts";
-import { decodeHeader } from "../lib/storage/journal_format.ts";
+import {
+  BLOCK_HEAD,
+  BlockKind,
+  decodeBlockHead,
+  decodeHeader,
+  HEADER_SIZE,
+  SLOTS,
+} from "../lib/storage/journal_format.ts";
 import { JournalStorage } from "../lib/storage/journal_storage.ts";
 import { store, textOf, textRecord } from "./storage_suite.ts";
 
@@ -308,3 +315,69 @@ for (const mode of [0o600, 0o640, 0o666]) {
     },
   );
 }
+
+test(
+  "who may not give a file to its group gives that group no more than everybody",
+  (path, directory) => {
+    if (Deno.build.os === "windows") return;
+    const other = `${directory}/other`;
+    for (const file of [path, other]) Deno.writeTextFileSync(file, "text");
+    const { chownSync, statSync } = Deno;
+    let allowed = true;
+    const given: unknown[] = [];
+    Deno.chownSync = (name, uid, gid) => {
+      if (!allowed) throw new Deno.errors.NotCapable("not allowed");
+      given.push([name, uid, gid]);
+    };
+    // As if the file were another group's.
+    const group = statSync(path).gid! + 1;
+    Deno.statSync = (name) =>
+      name === path ? { ...statSync(name), gid: group } : statSync(name);
+    try {
+      for (const [mode, without] of [[0o640, 0o600], [0o664, 0o644]] as const) {
+        Deno.chmodSync(path, mode);
+        allowed = true;
+        disk.copyAccess(path, other);
+        assertEquals(statSync(other).mode! & 0o7777, mode);
+        assertEquals(given.pop(), [other, statSync(path).uid, group]);
+        allowed = false;
+        disk.copyAccess(path, other);
+        assertEquals(statSync(other).mode! & 0o7777, without);
+      }
+    } finally {
+      Object.assign(Deno, { chownSync, statSync });
+    }
+  },
+);
+
+test(
+  "closing takes the file of a pack under way with it",
+  (path, directory) => {
+    const storage = make(path);
+    const steps = storage.packInSteps();
+    steps.next();
+    assertEquals(namesIn(directory), ["test.dhara", "test.dhara.pack"]);
+    storage.close();
+    assertEquals(namesIn(directory), ["test.dhara"]);
+  },
+);
+
+test("what a pack copied is nothing without the block after it, also without slots", (path) => {
+  {
+    using storage = make(path);
+    storage.pack();
+  }
+  const bytes = Deno.readFileSync(path);
+  const head = decodeBlockHead(
+    bytes.subarray(HEADER_SIZE, HEADER_SIZE + BLOCK_HEAD),
+    HEADER_SIZE,
+  );
+  assertEquals(head?.kind, BlockKind.copy);
+  bytes.fill(0, SLOTS[0], HEADER_SIZE);
+  Deno.writeFileSync(path, bytes.subarray(0, HEADER_SIZE + head!.length));
+  assertThrows(
+    () => new FileStorage(path),
+    DamagedFileError,
+    "what a pack wrote ends too early",
+  );
+});

@@ -2,6 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { FileStorage } from "../lib/storage/file_storage.ts";
 import { MemoryStorage } from "../lib/storage/memory_storage.ts";
+import { pack, type PackWork } from "../lib/storage/reachable.ts";
 import { OidQueue } from "../lib/storage/oid_queue.ts";
 import type { Storage } from "../lib/storage/storage.ts";
 import { store, textOf, textRecord } from "./storage_suite.ts";
@@ -102,5 +103,47 @@ Deno.test("OidQueue gives back what was put in, and knows how much is left", () 
     }
     assertEquals(queue.length, expected.length);
     assertEquals(queue.isEmpty, expected.length === 0);
+  }
+});
+
+Deno.test("garbage that is linked again in any step of a pack stays, with all that it leads to", () => {
+  // The steps of looking through the objects, and of preparing the last step.
+  for (const [when, looks] of [["oids", 20_000], ["prepare", 0]] as const) {
+    const [root, garbage, leaf, lost] = [0, 1, 2, 3];
+    const records = new Map([
+      textRecord(root, "root"),
+      textRecord(garbage, "linked again", [leaf]),
+      textRecord(leaf, "leaf"),
+      textRecord(lost, "lost"),
+    ]);
+    for (let i = 0; i < looks; i++) records.set(...textRecord(4 + i, "lost"));
+    const changed = new Set<number>();
+    const copied = new Map<number, Uint8Array>();
+    const link = () => {
+      if (changed.size > 0 || copied.has(garbage)) return;
+      records.set(...textRecord(root, "root", [garbage]));
+      changed.add(root);
+    };
+    let removed: readonly number[] | undefined;
+    const work: PackWork = {
+      changed,
+      copy(oid) {
+        const record = records.get(oid);
+        if (record !== undefined) copied.set(oid, record);
+        return record;
+      },
+      oids: () => [...records.keys()],
+      *prepare() {
+        if (when === "prepare") link();
+        yield;
+      },
+      finish: (oids) => removed = oids,
+    };
+    for (const _ of pack(work)) if (when === "oids") link();
+    assertEquals([...copied.keys()].sort(), [root, garbage, leaf]);
+    assertEquals(copied.get(root), records.get(root));
+    assertEquals(removed?.length, 1 + looks);
+    assertEquals(removed?.includes(lost), true);
+    assertEquals(removed?.some((oid) => copied.has(oid)), false);
   }
 });

@@ -105,3 +105,30 @@ Deno.test("a page of the index that is used again and again is read once", () =>
   }
   assertEquals([...new Set(reads.values())], [1]);
 });
+
+Deno.test("a block of the index holds what was changed since the one before", () => {
+  let bytes = 0;
+  const file = {
+    write(piece: Uint8Array) {
+      bytes += piece.length;
+      return piece.length;
+    },
+  } as unknown as OpenFile;
+  const index = new JournalIndex(() => undefined);
+  const write = () => {
+    bytes = 0;
+    const { cost } = index;
+    const at = { offset: 0, tid: 1, next: 10 * PAGE_ENTRIES, previous: 0 };
+    index.take(index.write(file, at).directory);
+    assertEquals(bytes, cost);
+    return cost;
+  };
+  for (let page = 0; page < 5; page++) index.set(page * PAGE_ENTRIES, 1);
+  const five = write();
+  assertEquals(index.cost, five - 5 * PAGE_SIZE);
+  index.set(3 * PAGE_ENTRIES + 1, 2);
+  assertEquals(write(), five - 4 * PAGE_SIZE);
+  assertEquals(write(), five - 5 * PAGE_SIZE);
+  assertEquals(index.get(3 * PAGE_ENTRIES), 1);
+  assertEquals(index.get(3 * PAGE_ENTRIES + 1), 2);
+});

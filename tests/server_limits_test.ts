@@ -110,7 +110,7 @@ Deno.test("one client too many is told so, and finds room when another has gone"
   await using served = await Served.start({ maxClients: 2 });
   using one = await served.connect();
   const two = await served.connect();
-  for (let i = 0; i < 9; i++) {
+  for (let i = 0; i < 109; i++) {
     using more = await RawClient.connectSilently(served.server);
     await more.send("V", int4(1), "S");
     assertEquals(await more.read(100), int4(0));
@@ -166,6 +166,72 @@ Deno.test("who does not take a long answer is cut off when another needs the mem
   await pause(100);
   assertEquals(await one.load(0), large);
   await served.logged("others need the memory");
+});
+
+/** Makes the clock jump as often as it is told to. */
+class Clock implements Disposable {
+  #now = performance.now;
+  #ahead = 0;
+
+  constructor() {
+    performance.now = () => this.#now.call(performance) + this.#ahead;
+  }
+
+  jump(milliseconds: number): void {
+    this.#ahead += milliseconds;
+  }
+
+  [Symbol.dispose](): void {
+    performance.now = this.#now;
+  }
+}
+
+/** Waits until the server has looked at its clients. */
+function look(): Promise<void> {
+  return pause(600);
+}
+
+Deno.test("the time in which a client asks for nothing does not count as stalling", async () => {
+  await using served = await Served.start({ stallTimeout: 60_000 });
+  using clock = new Clock();
+  using client = await served.connect();
+  for (let i = 0; i < 2; i++) {
+    clock.jump(100_000);
+    const last = await stallInCommit(client, 0, 10);
+    await look();
+    await client.send(last);
+    assertEquals(await client.letter(), "O");
+  }
+});
+
+Deno.test("who stalls in a long request is left alone while nobody needs the memory", async () => {
+  await using served = await Served.start({ maxBufferedBytes: 300_000 });
+  using clock = new Clock();
+  using client = await served.connect();
+  const last = await stallInCommit(client, 0, 150_000);
+  await pause(50);
+  clock.jump(10_000);
+  await look();
+  await client.send(last);
+  assertEquals(await client.letter(), "O");
+});
+
+Deno.test("a long list of what others have changed gives its room back", async () => {
+  await using served = await Served.start({ maxBufferedBytes: 100_000 });
+  using one = await served.connect();
+  using two = await served.connect();
+  const oids: number[] = [];
+  while (oids.length < 10_000) oids.push(...await one.allocate(250));
+  const records = oids.map((oid): [number, Uint8Array] => [
+    oid,
+    record(oid, ""),
+  ]);
+  assertEquals((await one.commit(...records)).answer, "O");
+  assertEquals((await two.sync()).length, 10_000);
+  // Both want nearly all of the room.
+  const large = record(0, "x".repeat(90_000));
+  assertEquals((await one.commit([0, large])).answer, "O");
+  assertEquals(await one.load(0), large);
 });
 
 Deno.test("a long record is not loaded before there is room for it", async () => {
@@ -286,6 +352,7 @@ Deno.test("a turn begins when those who have begun are through", async () => {
   await one.commit([a!, record(a!, "new")]);
   await two.send(refused);
   assertEquals(await two.letter(), "I");
+  assertEquals(await two.sync(), [a!]);
   await two.load(a!);
 
   const last = await stallInCommit(one, a!, 10);
@@ -323,6 +390,25 @@ Deno.test("who stalls loses the turn", async () => {
   await one.send(int4(0));
   await two.send(last);
   assertEquals(await two.letter(), "O");
+
+  // It has committed, so it has a turn again when it was refused.
+  await two.load(a!);
+  const refused = await stallInCommit(two, b!, 10);
+  await one.commit([a!, record(a!, "newest")]);
+  await two.send(refused);
+  assertEquals(await two.letter(), "I");
+  await two.load(a!);
+  const again = await stallInCommit(two, b!, 10);
+  let began = false;
+  const commit = one.commit([a!, record(a!, "last")]).then((result) => {
+    began = true;
+    return result;
+  });
+  await pause(100);
+  assertEquals(began, false, "the commit of the other one waits");
+  await two.send(again);
+  assertEquals(await two.letter(), "O");
+  assertEquals((await commit).answer, "O");
 });
 
 Deno.test("five clients with all the numbers that they may hold leave the others theirs", () => {
@@ -519,6 +605,40 @@ Deno.test(
       }
       using client = await RawClient.connect(winners[0]!);
       assertEquals(await client.sync(), []);
+      for (const server of servers) await server.shutdown();
+    }
+    await Deno.remove(directory, { recursive: true });
+  },
+);
+
+Deno.test(
+  "servers that find a stale socket at the same time wait for each other",
+  unix,
+  async () => {
+    const directory = await Deno.makeTempDir();
+    const address = `${directory}/dhara.sock`;
+    const killed = Deno.listen({ transport: "unix", path: `${address}.old` });
+    await Deno.rename(`${address}.old`, address);
+    killed.close();
+    using storage = new MemoryStorage();
+    const servers = [1, 2].map(() => new StorageServer({ storage, address }));
+    const { connect } = Deno;
+    // Whoever finds it is slow to do something about it.
+    Deno.connect = (async (options: Deno.UnixConnectOptions) => {
+      try {
+        return await connect(options);
+      } finally {
+        await pause(50);
+      }
+    }) as typeof Deno.connect;
+    try {
+      const results = await Promise.allSettled(
+        servers.map((server) => server.listen()),
+      );
+      const states = results.map(({ status }) => status).sort();
+      assertEquals(states, ["fulfilled", "rejected"]);
+    } finally {
+      Deno.connect = connect;
       for (const server of servers) await server.shutdown();
     }
     await Deno.remove(directory, { recursive: true });

@@ -402,6 +402,9 @@ Deno.test("random bytes do the server no harm", async () => {
 Deno.test("a commit that is announced too long is refused at once", async () => {
   await using served = await Served.start({ maxTransactionBytes: 1000 });
   using client = await served.connect();
+  const longest = record(0, "x".repeat(1000 - 12 - 12));
+  assertEquals(transaction([0, longest]).length, 4 + 1000);
+  assertEquals((await client.commit([0, longest])).answer, "O");
   await client.send("C");
   await client.oids();
   await client.send(int4(1001));
@@ -432,6 +435,11 @@ Deno.test("memory for a commit grows with what comes, not with what is announced
 Deno.test("loading too many objects at once is refused", async () => {
   await using served = await Served.start({ maxLoadMany: 10 });
   using client = await served.connect();
+  await client.commit([0, record(0, "root")]);
+  await client.send("B", int4(10), ...new Array<Uint8Array>(10).fill(int8(0)));
+  for (let i = 0; i < 10; i++) {
+    assertEquals(await client.answer(), record(0, "root"));
+  }
   await client.send("B", int4(11));
   assertEquals(await client.letter(), "");
   await served.logged("Cannot load 11 objects at once: 10 are the most");
@@ -441,9 +449,10 @@ Deno.test("a client cannot hoard numbers without end", async () => {
   await using served = await Served.start({ maxUnusedOids: 300 });
   using client = await served.connect();
   assertEquals((await client.allocate(255)).length, 255);
-  await client.send("M", [255]);
+  assertEquals((await client.allocate(45)).length, 45);
+  await client.send("M", [1]);
   assertEquals(await client.letter(), "");
-  await served.logged("it holds 255 unused ones");
+  await served.logged("it holds 300 unused ones");
 });
 
 Deno.test("a number that another client holds unused is refused", async () => {
@@ -512,6 +521,11 @@ Deno.test("a commit of anything but whole records is refused", async () => {
     ["no whole record at byte 0", join(int4(3), [1, 2, 3])],
     ["no whole record at byte 0", join(int4(12), int4(100), int8(0))],
     ["no whole record at byte 0", join(int4(12), int4(7), int8(0))],
+    // Of its last byte nobody knows what it was.
+    [
+      "no whole record at byte 0",
+      join(int4(12 + root.length), int4(8 + root.length + 1), int8(0), root),
+    ],
     ["its record is of object #1", transaction([0, record(1, "other")])],
     ["it has 0 bytes", transaction([0, new Uint8Array(0)])],
     ["whole references", transaction([0, join(root, [0])])],
@@ -681,6 +695,27 @@ Deno.test("the server packs by itself after gcbytes", async () => {
   assertEquals(await client.load(a!), record(a!, "x".repeat(1000)));
 });
 
+Deno.test("after a pack, even one that failed, gcbytes counts from zero", async () => {
+  let packs = 0;
+  const storage = altered(new MemoryStorage(), () => ({}), function* () {
+    yield { records: 0, bytes: 0 };
+    if (++packs === 2) throw new Error("the disk is full");
+  });
+  await using served = await Served.start({ storage, gcbytes: 1000 });
+  using client = await served.connect();
+  const begun = () => served.lines.filter((l) => l === "info: Packing").length;
+  const half = record(0, "x".repeat(500));
+  for (const end of ["Packed", "the disk is full", "Packed"]) {
+    const before = begun();
+    assertEquals((await client.commit([0, half])).answer, "O");
+    assertEquals(begun(), before, "half of it is not enough");
+    served.lines.length = 0;
+    assertEquals((await client.commit([0, half])).answer, "O");
+    assertEquals(begun(), 1);
+    await served.logged(end);
+  }
+});
+
 Deno.test("Q stops the server", async () => {
   await using served = await Served.start();
   using other = await served.connect();
@@ -712,7 +747,7 @@ Deno.test("Q is refused where it is not allowed", async () => {
 });
 
 Deno.test("shutdown() finishes a commit under way", async () => {
-  await using served = await Served.start();
+  await using served = await Served.start({ grace: 3_600_000 });
   using idle = await served.connect();
   using client = await served.connect();
   const [a] = await makeRoot(client);
@@ -737,6 +772,24 @@ Deno.test("shutdown() waits no longer than the time of grace", async () => {
   await client.oids();
   await served.server.shutdown();
   assertEquals(await client.letter(), "");
+});
+
+Deno.test("shutdown() cuts off who is busy still when the time of grace is over", async () => {
+  await using served = await Served.start({ grace: 100 });
+  using client = await served.connect();
+  await client.send("C");
+  await client.oids();
+  await client.send(int4(20_000_000));
+  const stopped = served.server.shutdown();
+  // It never stalls, and would need ten seconds.
+  const sending = async () => {
+    const piece = new Uint8Array(100_000);
+    for (let i = 0; i < 200; i++) {
+      await client.send(piece);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  };
+  await Promise.all([assertRejects(sending), stopped]);
 });
 
 Deno.test("shutdown() gives a pack up and lets the storage clean up", async () => {

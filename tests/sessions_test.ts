@@ -1,6 +1,11 @@
 /** What sessions keep from being forgotten, and for how long. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { DharaError, ReadConflictError, StorageError } from "../lib/errors.ts";
+import {
+  DharaError,
+  ReadConflictError,
+  StorageClosedError,
+  StorageError,
+} from "../lib/errors.ts";
 import { disk, type Files } from "../lib/storage/_file.ts";
 import { nextTid, Sessions } from "../lib/storage/local_session.ts";
 import { JournalStorage } from "../lib/storage/journal_storage.ts";
@@ -291,4 +296,148 @@ Deno.test("what packs removed is remembered as long as somebody may know it, and
   assertThrows(() => link(knowsThree, 3), StorageError, "a pack has removed");
   for (const session of [knowsTwo, knowsThree]) session.close();
   assert("tid" in link(late, 0));
+});
+
+test("a closed session has no part in a pack", (storage, counting) => {
+  for (let i = 0; i < 3; i++) storage.session({ letsGo: true }).close();
+  using reads = storage.session();
+  change(storage, "second");
+  storage.pack();
+  assertEquals(counting.open, 2);
+  assertEquals(textOf(reads, 1), "first");
+  reads.sync();
+  assertEquals(counting.open, 1);
+});
+
+test("after a second pack a session knows what was changed after the first", (storage) => {
+  using session = storage.session({ letsGo: true });
+  change(storage, "second");
+  storage.pack();
+  assertThrows(() => session.load(1), ReadConflictError);
+  assertEquals(textOf(session, 2), "first");
+  using other = storage.session();
+  store(other, textRecord(2, "second"));
+  storage.pack();
+  for (const oid of [1, 2]) {
+    assertThrows(() => session.load(oid), ReadConflictError);
+    assertThrows(() => session.has(oid), ReadConflictError);
+  }
+  assertEquals(new Set<unknown>(session.sync()), new Set([1, 2]));
+});
+
+test("a session that is closed while it takes the records stores none", (storage) => {
+  const { size } = storage;
+  const session = storage.session();
+  function* records(close: () => void) {
+    yield textRecord(1, "not this");
+    close();
+  }
+  assertThrows(
+    () => session.commit(records(() => session.close())),
+    StorageClosedError,
+    "the session on",
+  );
+  assertEquals(storage.size, size);
+  using another = storage.session();
+  assertEquals(textOf(another, 1), "first");
+  assertThrows(
+    () => another.commit(records(() => storage.close())),
+    StorageClosedError,
+    "the storage was closed",
+  );
+  assertEquals(Deno.statSync(storage.path).size, size);
+});
+
+/** Sessions on nothing but numbers, of which the first `next` are given out. */
+function sessionsOfNothing(next: number): Sessions {
+  let tid = 0;
+  return new Sessions({
+    name: "nothing",
+    readonly: false,
+    snapshot: () => ({
+      tid,
+      load: () => undefined,
+      has: () => false,
+      length: () => 0,
+      release() {},
+    }),
+    holds: () => false,
+    append: () => ++tid,
+  }, next);
+}
+
+Deno.test("a closed session keeps nothing in the log of changes", () => {
+  const sessions = sessionsOfNothing(0);
+  const writer = sessions.open();
+  for (let i = 0; i < 3; i++) {
+    const closed = sessions.open();
+    store(writer, textRecord(i, "new"));
+    closed.close();
+  }
+  for (let oid = 0; oid < 5000; oid++) store(writer, textRecord(oid, "new"));
+  assert(sessions.log.capacity <= 2048, `${sessions.log.capacity}`);
+});
+
+Deno.test("the root's number that nobody used is given out once, and not after it was stored", () => {
+  const allocated = sessionsOfNothing(3).open();
+  assertEquals(allocated.allocate(2), [0, 3]);
+  assertEquals(allocated.allocate(2), [4, 5]);
+  const stored = sessionsOfNothing(3).open();
+  store(stored, textRecord(0, "root"));
+  assertEquals(stored.allocate(2), [3, 4]);
+});
+
+Deno.test("a session that is far behind is told each object that was changed, once", () => {
+  const sessions = sessionsOfNothing(0);
+  const behind = [0, 1000, 2500].map((at) => ({
+    at,
+    session: sessions.open(),
+  }));
+  const writer = sessions.open();
+  for (let oid = 0; oid < 3000; oid++) {
+    for (const { at, session } of behind) if (at === oid) session.sync();
+    store(writer, textRecord(oid, "new"));
+  }
+  for (let i = 0; i < 10_000; i++) store(writer, textRecord(0, `${i}`));
+  assert(sessions.log.capacity <= 8000, `${sessions.log.capacity}`);
+  for (const { at, session } of behind) {
+    const told = [...session.sync() as number[]].sort((a, b) => a - b);
+    const since = Array.from({ length: 3000 - at }, (_, i) => at + i);
+    assertEquals(told, at === 0 ? since : [0, ...since]);
+  }
+});
+
+test("a session of the past has only what was there then", (storage) => {
+  using session = storage.session();
+  const at = session.tid;
+  store(session, textRecord(3, "later"));
+  using past = storage.session({ at });
+  assertEquals([2, 3, 4].map((oid) => past.has(oid)), [true, false, false]);
+  assertEquals([2, 3, 4].map((oid) => session.has(oid)), [true, true, false]);
+});
+
+test("what is linked again in any step of a pack is not told to be gone", (storage) => {
+  for (let step = 0;; step++) {
+    const oid = 10 + step;
+    using session = storage.session();
+    store(
+      session,
+      textRecord(0, "root", [1, 2]),
+      textRecord(oid, "garbage"),
+      textRecord(3, "gone"),
+    );
+    using other = storage.session();
+    let steps = 0;
+    let gone = false;
+    for (const _ of storage.packInSteps()) {
+      if (steps++ !== step) continue;
+      using looks = storage.session();
+      gone = !looks.has(oid);
+      if (!gone) store(session, textRecord(0, "root", [1, 2, oid]));
+    }
+    if (gone) return assert(step > 1);
+    const told = new Set<unknown>(other.sync());
+    assertEquals([0, 3, oid].map((one) => told.has(one)), [true, true, false]);
+    assertEquals(textOf(other, oid), "garbage");
+  }
 });

@@ -234,6 +234,21 @@ Deno.test("history is kept from one shell to the next, and read back from the ol
   }
 });
 
+Deno.test({
+  name: "history is for its user alone",
+  ignore: Deno.build.os === "windows",
+  async fn() {
+    const directory = await Deno.makeTempDir();
+    try {
+      const path = `${directory}/history`;
+      appendHistory(path, "root");
+      assertEquals(Deno.statSync(path).mode! & 0o777, 0o600);
+    } finally {
+      await Deno.remove(directory, { recursive: true });
+    }
+  },
+});
+
 Deno.test("history that has no place to be kept is no error", async () => {
   const file = await Deno.makeTempFile();
   try {
