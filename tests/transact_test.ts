@@ -80,6 +80,16 @@ Deno.test("transact() refuses to end its transaction in the middle, and stores n
   });
 });
 
+Deno.test("transact() refuses what is no function", () => {
+  const { one } = pair();
+  assertThrows(
+    // @ts-expect-error: no function
+    () => one.transact(5),
+    ConnectionError,
+    "transact() takes a function, not 5",
+  );
+});
+
 Deno.test("transact() begins on the newest snapshot", () => {
   const { one, two } = pair();
   assertEquals(one.root["ada"].balance, 0);

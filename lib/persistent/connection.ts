@@ -531,6 +531,13 @@ export class Connection<Root extends object = DefaultRoot>
     options: TransactOptions = {},
   ): T {
     const { attempts = 100 } = options;
+    if (typeof work !== "function") {
+      throw new ConnectionError(
+        `Cannot begin a transaction: transact() takes a function, not ${
+          String(work)
+        }`,
+      );
+    }
     if (!Number.isInteger(attempts) || attempts < 1) {
       throw new ConnectionError(
         `Cannot begin a transaction: attempts must be an integer of 1 or more, not ${attempts}`,
