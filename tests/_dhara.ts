@@ -1,9 +1,11 @@
 /** Runs the `dhara` command in processes of its own, as a user would. */
 import { assert } from "@std/assert";
 
-const MAP = import.meta.resolve("@std/assert").startsWith("jsr:")
-  ? []
-  : [`--import-map=${import.meta.resolve("../tools/registry/npm.json")}`];
+/** The option that tells Deno where the packages are, if it needs one. */
+export const MAP: readonly string[] =
+  import.meta.resolve("@std/assert").startsWith("jsr:")
+    ? []
+    : [`--import-map=${import.meta.resolve("../tools/registry/npm.json")}`];
 
 /** What Deno must be told to run the command. */
 export const DHARA = [
