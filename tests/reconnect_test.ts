@@ -296,7 +296,7 @@ Deno.test("a server may take its time to take a large commit, as long as it take
   const size = 24_000_000;
   const slowly = Array.from({ length: 12 }, (): Step[] => [
     { read: 2_000_000 },
-    { wait: 60 },
+    { wait: 250 },
   ]).flat();
   await using server = await ServerWorker.start({
     script: [[
@@ -308,7 +308,7 @@ Deno.test("a server may take its time to take a large commit, as long as it take
       { write: [0x4f] },
     ]],
   });
-  using storage = new ClientStorage({ port: server.port, timeout: 500 });
+  using storage = new ClientStorage({ port: server.port, timeout: 2000 });
   using session = storage.session();
   assert("tid" in session.commit([[5, record(5, "x".repeat(size))]]));
 });

@@ -214,14 +214,15 @@ Deno.test("a MemoryStorage keeps no revision for a moment that nobody reads any 
   using other = storage.session();
   const text = "x".repeat(100_000);
   const before = Deno.memoryUsage().external;
-  for (let i = 0; i < 4000; i++) {
+  for (let i = 0; i < 12_000; i++) {
     follows.sync();
     other.sync();
     store(follows, textRecord(1, text));
   }
   assertEquals(storage.recordCount, 4);
   const used = Deno.memoryUsage().external - before;
-  assert(used < 200_000_000, `${used} bytes`);
+  // What waits to be collected is less than half of it.
+  assert(used < 600_000_000, `${used} bytes`);
 });
 
 Deno.test("a session that was closed keeps nothing in the log of changes", () => {
