@@ -590,3 +590,36 @@ Deno.test("Connection refuses changes that are made while it stores others, and 
   assertEquals(other.root["ada"].balance, 5);
   assertEquals(other.root["sneaky"].value, 3);
 });
+
+Deno.test("a commit shows what others have changed meanwhile that it did not use", () => {
+  using storage = new MemoryStorage();
+  using one = new Connection(storage);
+  one.root["mine"] = new PersistentList([0]);
+  one.root["theirs"] = new PersistentList(["old"]);
+  one.commit();
+  const theirs = one.root["theirs"] as PersistentList<string>;
+  const mine = one.root["mine"] as PersistentList<number>;
+  assertEquals(theirs.at(0), "old");
+  // In this transaction it is in memory, and not used.
+  one.abort();
+  using other = new Connection(storage);
+  (other.root["theirs"] as PersistentList<string>).push("new");
+  other.commit();
+  mine.push(1);
+  one.commit();
+  assertEquals([...theirs], ["old", "new"]);
+});
+
+class RootWithParts extends Persistent {
+  parts = [new PersistentList([1]), new PersistentList([2])];
+}
+
+Deno.test("a root object that is made with others has the number 0, and they have others", () => {
+  using storage = new MemoryStorage();
+  using connection = new Connection(storage, {
+    rootClass: RootWithParts,
+    classes: { RootWithParts },
+  });
+  assertEquals(connection.root._p_oid, 0);
+  for (const part of connection.root.parts) assert(part._p_oid! > 0);
+});
