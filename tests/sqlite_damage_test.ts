@@ -1,5 +1,5 @@
 /** SQLite files whose tables do not say what was committed. */
-import { Database } from "@db/sqlite";
+import { Database } from "../lib/storage/sqlite_node.ts";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import {
   Connection,

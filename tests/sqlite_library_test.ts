@@ -1,11 +1,13 @@
 /** What loads SQLite, where, and with which permissions. */
-import { Database } from "@db/sqlite";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { StorageError } from "../lib/errors.ts";
 import { loadSqlite, type SqliteClass } from "../lib/storage/sqlite_library.ts";
 import { Database as NodeDatabase } from "../lib/storage/sqlite_node.ts";
 import { SqliteStorage, verify } from "../mod.ts";
 import { store, textOf, textRecord } from "./storage_suite.ts";
+
+/** What storages use, whichever of the libraries that is. */
+const Database = await loadSqlite("the files of the tests");
 
 function test(
   name: string,
