@@ -1,5 +1,5 @@
 /** Flips bits of a small SQLite file, one at a time, and sees what comes of it. */
-import { Database } from "../lib/storage/sqlite_node.ts";
+import { Database } from "./_sqlite.ts";
 import { assert } from "@std/assert";
 import { DamagedFileError, DharaError } from "../lib/errors.ts";
 import { SqliteStorage } from "../lib/storage/sqlite_storage.ts";

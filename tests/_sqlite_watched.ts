@@ -1,9 +1,6 @@
 /** Another process that comes in between, just when a storage in SQLite begins to write. */
 import { assertEquals } from "@std/assert";
-import { loadSqlite } from "../lib/storage/sqlite_library.ts";
-
-/** What storages use, whichever of the libraries that is. */
-const Database = await loadSqlite("the files of the tests");
+import { Database } from "./_sqlite.ts";
 
 /** What is done, once, just before a transaction begins that writes. */
 let next: (() => void) | undefined;

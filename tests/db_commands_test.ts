@@ -1,5 +1,5 @@
 /** What the maintenance commands print and answer, for what is right and for anything else. */
-import { Database } from "../lib/storage/sqlite_node.ts";
+import { Database } from "./_sqlite.ts";
 import { assert, assertEquals } from "@std/assert";
 import { packRecord } from "../lib/serialize/record.ts";
 import { FileStorage } from "../lib/storage/file_storage.ts";

@@ -1,5 +1,5 @@
 /** SQLite files whose tables do not say what was committed. */
-import { Database } from "../lib/storage/sqlite_node.ts";
+import { Database } from "./_sqlite.ts";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import {
   Connection,

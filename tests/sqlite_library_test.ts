@@ -5,9 +5,7 @@ import { loadSqlite, type SqliteClass } from "../lib/storage/sqlite_library.ts";
 import { Database as NodeDatabase } from "../lib/storage/sqlite_node.ts";
 import { SqliteStorage, verify } from "../mod.ts";
 import { store, textOf, textRecord } from "./storage_suite.ts";
-
-/** What storages use, whichever of the libraries that is. */
-const Database = await loadSqlite("the files of the tests");
+import { Database } from "./_sqlite.ts";
 
 function test(
   name: string,

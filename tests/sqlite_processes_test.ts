@@ -2,7 +2,7 @@
  * What processes on one SQLite file owe each other. Two storages on a file are
  * as far apart as two processes: they share nothing but the file.
  */
-import { Database } from "../lib/storage/sqlite_node.ts";
+import { Database } from "./_sqlite.ts";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import {
   DamagedFileError,

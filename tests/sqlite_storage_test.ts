@@ -291,7 +291,7 @@ test("refuses what is not its own", async (path) => {
   assertEquals(Deno.readTextFileSync(path).slice(0, 7), "This is");
   Deno.removeSync(path);
 
-  const { Database } = await import("../lib/storage/sqlite_node.ts");
+  const { Database } = await import("./_sqlite.ts");
   const other = new Database(path);
   other.exec("CREATE TABLE song (name TEXT)");
   other.close();
@@ -356,7 +356,7 @@ test("waits for another writer, and not for ever", async (path) => {
   using storage = await SqliteStorage.open(path, { timeout: 20 });
   using session = storage.session();
   store(session, textRecord(0, "root"));
-  const { Database } = await import("../lib/storage/sqlite_node.ts");
+  const { Database } = await import("./_sqlite.ts");
   const other = new Database(path);
   try {
     other.exec("BEGIN IMMEDIATE");

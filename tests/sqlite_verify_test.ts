@@ -1,4 +1,4 @@
-import { Database } from "../lib/storage/sqlite_node.ts";
+import { Database } from "./_sqlite.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { SqliteStorage, StorageError, verify } from "../mod.ts";
 import { store, textRecord } from "./storage_suite.ts";

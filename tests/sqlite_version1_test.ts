@@ -1,5 +1,5 @@
 /** SQLite files with the tables of version 1, which are brought up to date. */
-import { Database } from "../lib/storage/sqlite_node.ts";
+import { Database } from "./_sqlite.ts";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { crc32 } from "node:zlib";
 import {
