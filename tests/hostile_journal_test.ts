@@ -227,6 +227,35 @@ test("a record whose bytes have changed is damage, also where only the index is 
   assertEquals(lost, [2]);
 });
 
+test("once a load has met damage, nothing is committed on top of it", (path) => {
+  withPage(path, () => {});
+  const good = Deno.readFileSync(path);
+  const bytes = good.slice();
+  const offset = bytes.lastIndexOf("x".charCodeAt(0), 120_000);
+  bytes[offset]! ^= 1;
+  Deno.writeFileSync(path, bytes);
+  {
+    using storage = new FileStorage(path);
+    using session = storage.session();
+    assertThrows(() => session.load(2), DamagedFileError, "checksum");
+    const refused = assertThrows(
+      () => store(session, textRecord(1, "on top")),
+      DamagedFileError,
+      "nothing was stored",
+    );
+    assertEquals(refused.path, path);
+    assertEquals((refused.cause as DamagedFileError).offset, refused.offset);
+    // What is whole can still be read and saved.
+    assertEquals(textOf(session, 0).length, 50_000);
+  }
+  assertEquals(Deno.readFileSync(path), bytes);
+  Deno.writeFileSync(path, good);
+  using storage = new FileStorage(path);
+  using session = storage.session();
+  store(session, textRecord(1, "restored"));
+  assertEquals(textOf(session, 1), "restored");
+});
+
 test("an object whose number was never given out is damage", (path) => {
   write(path, 5, [textRecord(0, "root"), textRecord(5, "five")]);
   assertThrows(() => new FileStorage(path), DamagedFileError, "cannot be");

@@ -80,6 +80,8 @@ export class Journal {
   #lastSlot = 1;
   #users = 1;
   #broken: StorageError | undefined;
+  /** What was found damaged first. */
+  #damage: DamagedFileError | undefined;
 
   /** A journal of an open file that has a header, as if there were nothing else in it. */
   constructor(
@@ -452,6 +454,13 @@ export class Journal {
     if (this.#broken) {
       throw new StorageError(this.#broken.message, { cause: this.#broken });
     }
+    if (this.#damage) {
+      throw new DamagedFileError(
+        `Cannot commit to ${this.name}: damage was found in it, and nothing was stored; see what dhara db verify says, and repair it or restore it from a backup (${this.#damage.message})`,
+        { path: this.name, offset: this.#damage.offset },
+        { cause: this.#damage },
+      );
+    }
   }
 
   #write(
@@ -543,17 +552,27 @@ export class Journal {
   }
 
   #damagedIndex(what: string, { offset }: DamagedPage): DamagedFileError {
-    return new DamagedFileError(
-      `${what}: the index is damaged at byte ${offset}; opening it with --repair (or repair: true) makes a new one`,
-      { path: this.name, offset },
+    return this.#seen(
+      new DamagedFileError(
+        `${what}: the index is damaged at byte ${offset}; opening it with --repair (or repair: true) makes a new one`,
+        { path: this.name, offset },
+      ),
     );
   }
 
   #damaged(offset: number, oid: Oid, why: string): DamagedFileError {
-    return new DamagedFileError(
-      `Cannot load object #${oid} from ${this.name}: the file is damaged at byte ${offset}: ${why}`,
-      { path: this.name, offset },
+    return this.#seen(
+      new DamagedFileError(
+        `Cannot load object #${oid} from ${this.name}: the file is damaged at byte ${offset}: ${why}`,
+        { path: this.name, offset },
+      ),
     );
+  }
+
+  /** Nothing is built on damage that was seen. */
+  #seen(damage: DamagedFileError): DamagedFileError {
+    this.#damage ??= damage;
+    return damage;
   }
 
   #cut(offset: number, oid: Oid): DamagedFileError {
