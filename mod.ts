@@ -42,7 +42,7 @@ export {
   type DefaultRoot,
   type Synchronous,
   type TransactOptions,
-} from "./lib/persistent/connection.ts";
+} from "./lib/connection/connection.ts";
 export { PersistentDict } from "./lib/collections/dict.ts";
 export { PersistentList } from "./lib/collections/list.ts";
 export { PersistentSet } from "./lib/collections/set.ts";
@@ -81,38 +81,35 @@ export {
   SqliteStorage,
   type SqliteStorageOptions,
 } from "./lib/storage/sqlite_storage.ts";
-export {
-  openStorage,
-  type OpenStorageOptions,
-} from "./lib/storage/open_storage.ts";
+export { openStorage, type OpenStorageOptions } from "./lib/open_storage.ts";
 export {
   convert,
   type ConvertOptions,
   type CopyProgress,
-} from "./lib/storage/convert.ts";
+} from "./lib/maintenance/convert.ts";
 export {
   exportLines,
   importLines,
   type TextOptions,
-} from "./lib/storage/export_text.ts";
+} from "./lib/maintenance/export_text.ts";
 export {
   ClientStorage,
   type ClientStorageOptions,
-} from "./lib/storage/client_storage.ts";
+} from "./lib/client/client_storage.ts";
 export {
   type Format,
   verify,
   type VerifyOptions,
   type VerifyProgress,
   type VerifyReport,
-} from "./lib/storage/verify.ts";
+} from "./lib/maintenance/verify.ts";
 export {
   restore,
   type Restored,
   type RestoreOptions,
   type RestorePoint,
   restorePoints,
-} from "./lib/storage/restore.ts";
+} from "./lib/maintenance/restore.ts";
 export {
   backup,
   type BackupCheck,
@@ -120,8 +117,8 @@ export {
   type BackupOptions,
   type BackupResult,
   checkBackups,
-} from "./lib/storage/backup.ts";
+} from "./lib/maintenance/backup.ts";
 export {
   restoreBackup,
   type RestoreBackupOptions,
-} from "./lib/storage/backup_restore.ts";
+} from "./lib/maintenance/backup_restore.ts";

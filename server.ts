@@ -14,16 +14,16 @@ import {
   isLocal,
   toAddress,
 } from "./lib/protocol/address.ts";
-import { Channel } from "./lib/protocol/channel.ts";
-import { type LimitOptions, limitsOf } from "./lib/protocol/limits.ts";
-import { listenAt, type Listening } from "./lib/protocol/listen.ts";
-import { Packer } from "./lib/protocol/packer.ts";
-import { Client, type Shared } from "./lib/protocol/protocol1.ts";
-import { type LogLevel, QuietLog } from "./lib/protocol/quiet_log.ts";
-import { Room } from "./lib/protocol/room.ts";
-import { close, turnAway } from "./lib/protocol/turn_away.ts";
-import { Turns } from "./lib/protocol/turns.ts";
-import { UnusedOids } from "./lib/protocol/unused_oids.ts";
+import { Channel } from "./lib/server/channel.ts";
+import { type LimitOptions, limitsOf } from "./lib/server/limits.ts";
+import { listenAt, type Listening } from "./lib/server/listen.ts";
+import { Packer } from "./lib/server/packer.ts";
+import { Client, type Shared } from "./lib/server/peer1.ts";
+import { type LogLevel, QuietLog } from "./lib/server/quiet_log.ts";
+import { Room } from "./lib/server/room.ts";
+import { close, turnAway } from "./lib/server/turn_away.ts";
+import { Turns } from "./lib/server/turns.ts";
+import { UnusedOids } from "./lib/server/unused_oids.ts";
 import type { Storage } from "./lib/storage/storage.ts";
 
 export { DEFAULT_HOST, DEFAULT_PORT };

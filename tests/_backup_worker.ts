@@ -1,5 +1,5 @@
 /** Backs up a file to a directory, again and again until it is killed, and prints each result. */
-import { backup } from "../lib/storage/backup.ts";
+import { backup } from "../lib/maintenance/backup.ts";
 
 const [path, directory] = Deno.args;
 for (let i = 0;; i++) {

@@ -3,7 +3,7 @@
  * process ends: one object for each commit, in a list of its own. Prints the
  * number of each commit after it, and asks for a pack now and then.
  */
-import { ClientStorage } from "../lib/storage/client_storage.ts";
+import { ClientStorage } from "../lib/client/client_storage.ts";
 import { packRecord, recordReferences } from "../lib/serialize/record.ts";
 
 const [port, own] = Deno.args.map(Number) as [number, number];

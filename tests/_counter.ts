@@ -1,5 +1,5 @@
 /** Adds 1 to a counter in a database, so many times, beside others: `PLACE TIMES`. */
-import { Connection } from "../lib/persistent/connection.ts";
+import { Connection } from "../lib/connection/connection.ts";
 import "../mod.ts";
 
 const [place, times] = Deno.args;

@@ -1,9 +1,9 @@
 /** A database that has everything a database can have. */
-import { Connection } from "../lib/persistent/connection.ts";
+import { Connection } from "../lib/connection/connection.ts";
 import { Persistent } from "../lib/persistent/persistent.ts";
 import { type Oid, packRecord } from "../lib/serialize/record.ts";
 import type { Storage } from "../lib/storage/storage.ts";
-import { walk } from "../lib/storage/walk.ts";
+import { walk } from "../lib/maintenance/walk.ts";
 import { PersistentDict, PersistentList, PersistentSet } from "../mod.ts";
 
 class Everything extends Persistent {

@@ -1,5 +1,5 @@
 /** A file system that can be made to fail. */
-import { disk, type Files, type OpenFile } from "../lib/storage/_file.ts";
+import { disk, type Files, type OpenFile } from "../lib/files/file.ts";
 
 /** What goes wrong, and what was done. */
 export class Faults {

@@ -1,5 +1,5 @@
 /** Repairs a journal, slowly: each write is followed by a pause, so that it can be killed in between. */
-import { disk, type Files } from "../lib/storage/_file.ts";
+import { disk, type Files } from "../lib/files/file.ts";
 import { JournalStorage } from "../lib/storage/journal_storage.ts";
 
 const [path, pause] = Deno.args;

@@ -1,7 +1,7 @@
 /** A server for a test, and storages for it. */
 import { assertEquals } from "@std/assert";
 import type { Session, Storage } from "../lib/storage/storage.ts";
-import { packToEnd } from "../lib/storage/reachable.ts";
+import { packToEnd } from "../lib/storage/pack.ts";
 import { MemoryStorage } from "../lib/storage/memory_storage.ts";
 import {
   type LogLevel,

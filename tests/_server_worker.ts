@@ -3,7 +3,7 @@
  * it waits for one. It is also the program of that thread.
  */
 import { MemoryStorage } from "../lib/storage/memory_storage.ts";
-import { openStorage } from "../lib/storage/open_storage.ts";
+import { openStorage } from "../lib/open_storage.ts";
 import { StorageServer } from "../server.ts";
 
 /** What a fake server does with a connection, one step after the other. */

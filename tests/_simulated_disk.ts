@@ -2,7 +2,7 @@
  * A disk in memory that can fail at any operation, and loses whatever was not
  * synced when the power fails.
  */
-import type { Files, OpenFile } from "../lib/storage/_file.ts";
+import type { Files, OpenFile } from "../lib/files/file.ts";
 
 export const SECTOR = 512;
 

@@ -2,8 +2,8 @@
  * The class of the library that storages use. Two libraries in one process
  * would take each other's locks away.
  */
-import { loadSqlite } from "../lib/storage/sqlite_library.ts";
-import type { Database as NodeDatabase } from "../lib/storage/sqlite_node.ts";
+import { loadSqlite } from "../lib/storage/sqlite/library.ts";
+import type { Database as NodeDatabase } from "../lib/storage/sqlite/node.ts";
 
 const loaded: unknown = await loadSqlite("the files of the tests");
 

@@ -4,7 +4,7 @@ import { assert } from "@std/assert";
 import { DamagedFileError, DharaError } from "../lib/errors.ts";
 import { SqliteStorage } from "../lib/storage/sqlite_storage.ts";
 import type { Session } from "../lib/storage/storage.ts";
-import { verify } from "../lib/storage/verify.ts";
+import { verify } from "../lib/maintenance/verify.ts";
 import { store, textOf, textRecord } from "./storage_suite.ts";
 
 /** A small file, and what a session on it reads at each moment. */

@@ -1,5 +1,5 @@
 /** Adds 1 to a counter in a SQLite file, so many times, and takes its turn with other processes. */
-import { Connection } from "../lib/persistent/connection.ts";
+import { Connection } from "../lib/connection/connection.ts";
 import { SqliteStorage } from "../lib/storage/sqlite_storage.ts";
 import "../mod.ts";
 

@@ -1,15 +1,15 @@
 /** What backups and what is made of them are checked for before anybody relies on them. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { DamagedFileError, StorageError } from "../lib/errors.ts";
-import { disk, type Files, type OpenFile } from "../lib/storage/_file.ts";
-import { backup, backupOn, checkBackups } from "../lib/storage/backup.ts";
+import { disk, type Files, type OpenFile } from "../lib/files/file.ts";
+import { backup, backupOn, checkBackups } from "../lib/maintenance/backup.ts";
 import {
   restoreBackup,
   restoreBackupOn,
-} from "../lib/storage/backup_restore.ts";
+} from "../lib/maintenance/backup_restore.ts";
 import { FileStorage } from "../lib/storage/file_storage.ts";
-import { restoreOn } from "../lib/storage/restore.ts";
-import { verifyOn } from "../lib/storage/verify.ts";
+import { restoreOn } from "../lib/maintenance/restore.ts";
+import { verifyOn } from "../lib/maintenance/verify.ts";
 import { dhara, inDirectory } from "./_dhara.ts";
 import { store, textOf, textRecord } from "./storage_suite.ts";
 

@@ -10,13 +10,13 @@ import {
   backup,
   type BackupEntry,
   checkBackups,
-} from "../lib/storage/backup.ts";
-import { disk } from "../lib/storage/_file.ts";
-import { BackupDirectory } from "../lib/storage/backup_catalog.ts";
-import { restoreBackup } from "../lib/storage/backup_restore.ts";
+} from "../lib/maintenance/backup.ts";
+import { disk } from "../lib/files/file.ts";
+import { BackupDirectory } from "../lib/maintenance/backup_catalog.ts";
+import { restoreBackup } from "../lib/maintenance/backup_restore.ts";
 import { FileStorage } from "../lib/storage/file_storage.ts";
-import { restore, restorePoints } from "../lib/storage/restore.ts";
-import { verify } from "../lib/storage/verify.ts";
+import { restore, restorePoints } from "../lib/maintenance/restore.ts";
+import { verify } from "../lib/maintenance/verify.ts";
 import { dhara, inDirectory, startServer } from "./_dhara.ts";
 import { store, textOf, textRecord } from "./storage_suite.ts";
 

@@ -3,8 +3,8 @@ import { crc32 } from "node:zlib";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { DamagedFileError } from "../lib/errors.ts";
 import { packRecord, recordData } from "../lib/serialize/record.ts";
-import type { OpenFile } from "../lib/storage/_file.ts";
-import { BlockWriter } from "../lib/storage/block_writer.ts";
+import type { OpenFile } from "../lib/files/file.ts";
+import { BlockWriter } from "../lib/storage/journal/block_writer.ts";
 import {
   BLOCK_HEAD,
   BLOCK_TRAILER,
@@ -15,11 +15,11 @@ import {
   getUint64,
   setUint64,
   viewOf,
-} from "../lib/storage/journal_format.ts";
-import { encodeMetadata } from "../lib/storage/metadata.ts";
+} from "../lib/storage/journal/format.ts";
+import { encodeMetadata } from "../lib/storage/notes.ts";
 import { JournalStorage } from "../lib/storage/journal_storage.ts";
-import { JournalVerifier } from "../lib/storage/journal_verify.ts";
-import type { VerifyReport } from "../lib/storage/verify.ts";
+import { JournalVerifier } from "../lib/storage/journal/verify.ts";
+import type { VerifyReport } from "../lib/maintenance/verify.ts";
 import { SimulatedDisk } from "./_simulated_disk.ts";
 import { store, textOf, textRecord } from "./storage_suite.ts";
 

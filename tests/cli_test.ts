@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { Connection } from "../lib/persistent/connection.ts";
+import { Connection } from "../lib/connection/connection.ts";
 import { FileStorage } from "../lib/storage/file_storage.ts";
 import config from "../deno.json" with { type: "json" };
 import { inProcess } from "./_in_process.ts";

@@ -9,9 +9,9 @@ import {
 import {
   type BlockingSocket,
   SocketWorker,
-} from "../lib/protocol/blocking_socket.ts";
-import { Client1 } from "../lib/protocol/client1.ts";
-import { ClientStorage } from "../lib/storage/client_storage.ts";
+} from "../lib/client/blocking_socket.ts";
+import { Client1 } from "../lib/client/requests.ts";
+import { ClientStorage } from "../lib/client/client_storage.ts";
 import { record } from "./_raw_client.ts";
 import { ServerWorker, type Step } from "./_server_worker.ts";
 

@@ -7,7 +7,7 @@ import {
   ServerUnavailableError,
   StorageError,
 } from "../lib/errors.ts";
-import { ClientStorage } from "../lib/storage/client_storage.ts";
+import { ClientStorage } from "../lib/client/client_storage.ts";
 import { Connection, Persistent } from "../mod.ts";
 import { inDirectory, MAP } from "./_dhara.ts";
 import { record, transaction } from "./_raw_client.ts";

@@ -1,7 +1,7 @@
 /** What holds for every storage holds for a client of a server too. */
-import { ClientStorage } from "../lib/storage/client_storage.ts";
+import { ClientStorage } from "../lib/client/client_storage.ts";
 import type { Oid } from "../lib/serialize/record.ts";
-import { packToEnd } from "../lib/storage/reachable.ts";
+import { packToEnd } from "../lib/storage/pack.ts";
 import type {
   CommitResult,
   PackOptions,

@@ -7,7 +7,7 @@ import {
   StorageClosedError,
   WriteConflictError,
 } from "../lib/errors.ts";
-import { ClientStorage } from "../lib/storage/client_storage.ts";
+import { ClientStorage } from "../lib/client/client_storage.ts";
 import type { Session } from "../lib/storage/storage.ts";
 import { Connection } from "../mod.ts";
 import { record } from "./_raw_client.ts";
@@ -410,7 +410,7 @@ const RECORD = JSON.stringify(
 );
 
 const MODULE = JSON.stringify(
-  import.meta.resolve("../lib/storage/client_storage.ts"),
+  import.meta.resolve("../lib/client/client_storage.ts"),
 );
 
 Deno.test("a program that forgets close() ends all the same, and needs --allow-net alone", async () => {

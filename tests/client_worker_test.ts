@@ -1,9 +1,9 @@
 /** The worker of a blocking client: its program is a text, which must run wherever the client does. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { ServerUnavailableError } from "../lib/errors.ts";
-import { SocketWorker } from "../lib/protocol/blocking_socket.ts";
-import { LOADER, PROGRAM } from "../lib/protocol/client_worker.ts";
-import { ClientStorage } from "../lib/storage/client_storage.ts";
+import { SocketWorker } from "../lib/client/blocking_socket.ts";
+import { LOADER, PROGRAM } from "../lib/client/worker.ts";
+import { ClientStorage } from "../lib/client/client_storage.ts";
 import { inDirectory } from "./_dhara.ts";
 import { ServerWorker } from "./_server_worker.ts";
 
@@ -27,7 +27,7 @@ async function deno(
   };
 }
 
-const MODULE = import.meta.resolve("../lib/storage/client_storage.ts");
+const MODULE = import.meta.resolve("../lib/client/client_storage.ts");
 
 /** A program that uses a server. */
 function client(module: string, port: number): string {
@@ -43,7 +43,7 @@ const EXPECTED = "[ 0, 1 ] []\n";
 Deno.test("the worker's texts have no error of types", async () => {
   await inDirectory(async (directory) => {
     const types = JSON.stringify(
-      import.meta.resolve("../lib/protocol/client_worker.ts"),
+      import.meta.resolve("../lib/client/worker.ts"),
     );
     const check = async (texts: Record<string, string>) => {
       const files = Object.keys(texts).map((name) => `${directory}/${name}.js`);
@@ -140,7 +140,7 @@ Deno.test("a client works when its modules come from the network", async () => {
   try {
     await inDirectory(async (directory) => {
       const { port } = files.addr as Deno.NetAddr;
-      const module = `http://127.0.0.1:${port}/lib/storage/client_storage.ts`;
+      const module = `http://127.0.0.1:${port}/lib/client/client_storage.ts`;
       const program = `${directory}/program.ts`;
       await Deno.writeTextFile(program, client(module, server.port));
       const { stdout, stderr } = await deno(

@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { StorageError } from "../lib/errors.ts";
 import { FileStorage } from "../lib/storage/file_storage.ts";
-import { SLOTS } from "../lib/storage/journal_format.ts";
+import { SLOTS } from "../lib/storage/journal/format.ts";
 import { JournalStorage } from "../lib/storage/journal_storage.ts";
 import { Faults } from "./_faulty_files.ts";
 import { store, textOf, textRecord } from "./storage_suite.ts";

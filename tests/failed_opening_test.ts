@@ -1,7 +1,7 @@
 /** After an opening that failed, nobody holds the file: it can be opened at once. */
 import { assertEquals, assertThrows } from "@std/assert";
 import { DharaError } from "../lib/errors.ts";
-import { disk, type Files } from "../lib/storage/_file.ts";
+import { disk, type Files } from "../lib/files/file.ts";
 import type { FileStorageOptions } from "../lib/storage/file_storage.ts";
 import { JournalStorage } from "../lib/storage/journal_storage.ts";
 import { store, textOf, textRecord } from "./storage_suite.ts";

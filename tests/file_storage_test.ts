@@ -9,7 +9,7 @@ import {
   StorageLockedError,
 } from "../lib/errors.ts";
 import { Connection } from "../mod.ts";
-import { disk, type Files } from "../lib/storage/_file.ts";
+import { disk, type Files } from "../lib/files/file.ts";
 import {
   FileStorage,
   type FileStorageOptions,
@@ -20,10 +20,10 @@ import {
   BLOCK_TRAILER,
   BlockKind,
   ENTRY_HEAD,
-} from "../lib/storage/journal_format.ts";
-import { BlockWriter } from "../lib/storage/block_writer.ts";
+} from "../lib/storage/journal/format.ts";
+import { BlockWriter } from "../lib/storage/journal/block_writer.ts";
 import { JournalStorage } from "../lib/storage/journal_storage.ts";
-import { nextTid } from "../lib/storage/local_session.ts";
+import { nextTid } from "../lib/storage/session.ts";
 import { Faults } from "./_faulty_files.ts";
 import { storageSuite, store, textOf, textRecord } from "./storage_suite.ts";
 

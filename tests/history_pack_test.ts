@@ -6,7 +6,7 @@ import {
   StorageError,
   StorageLockedError,
 } from "../lib/errors.ts";
-import { disk, type Files, type OpenFile } from "../lib/storage/_file.ts";
+import { disk, type Files, type OpenFile } from "../lib/files/file.ts";
 import { FileStorage } from "../lib/storage/file_storage.ts";
 import { FileStorage2 } from "../lib/storage/file_storage2.ts";
 import { JournalStorage } from "../lib/storage/journal_storage.ts";
@@ -15,7 +15,7 @@ import {
   BlockKind,
   decodeBlockHead,
   HEADER_SIZE,
-} from "../lib/storage/journal_format.ts";
+} from "../lib/storage/journal/format.ts";
 import type { HistoricalStorage } from "../lib/storage/storage.ts";
 import { Faults } from "./_faulty_files.ts";
 import { store, textOf, textRecord } from "./storage_suite.ts";

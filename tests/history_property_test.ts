@@ -5,7 +5,7 @@ import { ObjectNotFoundError, StorageError, UndoError } from "../lib/errors.ts";
 import type { Oid } from "../lib/serialize/record.ts";
 import { FileStorage } from "../lib/storage/file_storage.ts";
 import { FileStorage2 } from "../lib/storage/file_storage2.ts";
-import { verify } from "../lib/storage/verify.ts";
+import { verify } from "../lib/maintenance/verify.ts";
 import { textRecord } from "./storage_suite.ts";
 
 interface Thing {

@@ -8,7 +8,7 @@ import {
   StorageError,
   UndoError,
 } from "../lib/errors.ts";
-import { Connection } from "../lib/persistent/connection.ts";
+import { Connection } from "../lib/connection/connection.ts";
 import { Persistent } from "../lib/persistent/persistent.ts";
 import { FileStorage } from "../lib/storage/file_storage.ts";
 import { MemoryStorage } from "../lib/storage/memory_storage.ts";

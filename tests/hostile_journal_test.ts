@@ -3,9 +3,9 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { crc32 } from "node:zlib";
 import { DamagedFileError, StorageError } from "../lib/errors.ts";
 import { packRecord } from "../lib/serialize/record.ts";
-import { disk } from "../lib/storage/_file.ts";
-import { PAGE_ENTRIES } from "../lib/storage/_offset_page.ts";
-import { BlockWriter } from "../lib/storage/block_writer.ts";
+import { disk } from "../lib/files/file.ts";
+import { PAGE_ENTRIES } from "../lib/storage/journal/offset_page.ts";
+import { BlockWriter } from "../lib/storage/journal/block_writer.ts";
 import { FileStorage } from "../lib/storage/file_storage.ts";
 import {
   BLOCK_HEAD,
@@ -16,9 +16,9 @@ import {
   getUint64,
   HEADER_SIZE,
   setUint64,
-} from "../lib/storage/journal_format.ts";
-import { PAGE_SIZE } from "../lib/storage/journal_index.ts";
-import { verify } from "../lib/storage/verify.ts";
+} from "../lib/storage/journal/format.ts";
+import { PAGE_SIZE } from "../lib/storage/journal/index.ts";
+import { verify } from "../lib/maintenance/verify.ts";
 import { store, textOf, textRecord } from "./storage_suite.ts";
 
 const LARGEST = Number.MAX_SAFE_INTEGER;

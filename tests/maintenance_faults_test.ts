@@ -2,15 +2,15 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { writeText } from "../lib/cli/db_export.ts";
 import { DharaError, StorageError } from "../lib/errors.ts";
-import { backupOn } from "../lib/storage/backup.ts";
-import { BackupDirectory } from "../lib/storage/backup_catalog.ts";
-import { restoreBackupOn } from "../lib/storage/backup_restore.ts";
-import { convert } from "../lib/storage/convert.ts";
-import { exportLines } from "../lib/storage/export_text.ts";
+import { backupOn } from "../lib/maintenance/backup.ts";
+import { BackupDirectory } from "../lib/maintenance/backup_catalog.ts";
+import { restoreBackupOn } from "../lib/maintenance/backup_restore.ts";
+import { convert } from "../lib/maintenance/convert.ts";
+import { exportLines } from "../lib/maintenance/export_text.ts";
 import { JournalStorage } from "../lib/storage/journal_storage.ts";
-import { restoreOn } from "../lib/storage/restore.ts";
-import { verifyOn } from "../lib/storage/verify.ts";
-import { makeWhole } from "../lib/storage/whole_file.ts";
+import { restoreOn } from "../lib/maintenance/restore.ts";
+import { verifyOn } from "../lib/maintenance/verify.ts";
+import { makeWhole } from "../lib/files/whole_file.ts";
 import {
   type Fault,
   type Keep,

@@ -2,18 +2,18 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { ReadonlyError, StorageError } from "../lib/errors.ts";
 import { MAX_RECORD_BYTES } from "../lib/serialize/extensions.ts";
-import { disk } from "../lib/storage/_file.ts";
+import { disk } from "../lib/files/file.ts";
 import { FileStorage } from "../lib/storage/file_storage.ts";
-import { Journal } from "../lib/storage/journal.ts";
+import { Journal } from "../lib/storage/journal/journal.ts";
 import {
   BlockKind,
   encodeBlockHead,
   HEADER_SIZE,
   viewOf,
-} from "../lib/storage/journal_format.ts";
+} from "../lib/storage/journal/format.ts";
 import { JournalStorage } from "../lib/storage/journal_storage.ts";
-import { checkRecords } from "../lib/storage/local_session.ts";
-import { createJournal } from "../lib/storage/recovery.ts";
+import { checkRecords } from "../lib/storage/session.ts";
+import { createJournal } from "../lib/storage/journal/recovery.ts";
 import { SimulatedDisk } from "./_simulated_disk.ts";
 import { store, textOf, textRecord } from "./storage_suite.ts";
 

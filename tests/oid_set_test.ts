@@ -3,8 +3,8 @@ import {
   OffsetPage,
   PAGE_BYTES,
   PAGE_ENTRIES,
-} from "../lib/storage/_offset_page.ts";
-import { OffsetTable } from "../lib/storage/_offset_table.ts";
+} from "../lib/storage/journal/offset_page.ts";
+import { OffsetTable } from "../lib/storage/journal/offset_table.ts";
 import { OidQueue } from "../lib/storage/oid_queue.ts";
 import { OidSet } from "../lib/storage/oid_set.ts";
 

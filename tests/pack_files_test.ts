@@ -1,7 +1,7 @@
 /** The files that a pack of a journal makes and removes: its own, and no others. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { DamagedFileError, StorageError } from "../lib/errors.ts";
-import { disk } from "../lib/storage/_file.ts";
+import { disk } from "../lib/files/file.ts";
 import { FileStorage } from "../lib/storage/file_storage.ts";
 import {
   BLOCK_HEAD,
@@ -10,7 +10,7 @@ import {
   decodeHeader,
   HEADER_SIZE,
   SLOTS,
-} from "../lib/storage/journal_format.ts";
+} from "../lib/storage/journal/format.ts";
 import { JournalStorage } from "../lib/storage/journal_storage.ts";
 import { store, textOf, textRecord } from "./storage_suite.ts";
 

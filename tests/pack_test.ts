@@ -2,7 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { FileStorage } from "../lib/storage/file_storage.ts";
 import { MemoryStorage } from "../lib/storage/memory_storage.ts";
-import { pack, type PackWork } from "../lib/storage/reachable.ts";
+import { pack, type PackWork } from "../lib/storage/pack.ts";
 import { OidQueue } from "../lib/storage/oid_queue.ts";
 import type { Storage } from "../lib/storage/storage.ts";
 import { store, textOf, textRecord } from "./storage_suite.ts";

@@ -1,10 +1,10 @@
 /** The caches of a journal keep what is used. */
 import { assertEquals } from "@std/assert";
-import type { OpenFile } from "../lib/storage/_file.ts";
-import { Recent } from "../lib/storage/_recent.ts";
-import { CHUNK, ChunkReader } from "../lib/storage/chunk_reader.ts";
-import { PAGE_ENTRIES } from "../lib/storage/_offset_page.ts";
-import { JournalIndex, PAGE_SIZE } from "../lib/storage/journal_index.ts";
+import type { OpenFile } from "../lib/files/file.ts";
+import { Recent } from "../lib/storage/journal/recent.ts";
+import { CHUNK, ChunkReader } from "../lib/storage/journal/chunk_reader.ts";
+import { PAGE_ENTRIES } from "../lib/storage/journal/offset_page.ts";
+import { JournalIndex, PAGE_SIZE } from "../lib/storage/journal/index.ts";
 
 Deno.test("Recent keeps what is used, and no more than it may", () => {
   const recent = new Recent<string>(10);

@@ -5,7 +5,7 @@ import {
   ServerUnavailableError,
   StorageError,
 } from "../lib/errors.ts";
-import { ClientStorage } from "../lib/storage/client_storage.ts";
+import { ClientStorage } from "../lib/client/client_storage.ts";
 import {
   Connection,
   FileStorage,

@@ -8,14 +8,14 @@ import {
   StorageError,
 } from "../lib/errors.ts";
 import type { Oid } from "../lib/serialize/record.ts";
-import { disk, type Files } from "../lib/storage/_file.ts";
+import { disk, type Files } from "../lib/files/file.ts";
 import {
   type FileStorageOptions,
   JournalStorage,
 } from "../lib/storage/journal_storage.ts";
-import { decodeSlot, SLOTS } from "../lib/storage/journal_format.ts";
-import { restorePoints } from "../lib/storage/restore.ts";
-import { verify } from "../lib/storage/verify.ts";
+import { decodeSlot, SLOTS } from "../lib/storage/journal/format.ts";
+import { restorePoints } from "../lib/maintenance/restore.ts";
+import { verify } from "../lib/maintenance/verify.ts";
 import { Faults } from "./_faulty_files.ts";
 import { store, textOf, textRecord } from "./storage_suite.ts";
 

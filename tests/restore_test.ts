@@ -3,8 +3,8 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { DamagedFileError, StorageError } from "../lib/errors.ts";
 import type { Oid } from "../lib/serialize/record.ts";
 import { FileStorage } from "../lib/storage/file_storage.ts";
-import { restore, restorePoints } from "../lib/storage/restore.ts";
-import { verify } from "../lib/storage/verify.ts";
+import { restore, restorePoints } from "../lib/maintenance/restore.ts";
+import { verify } from "../lib/maintenance/verify.ts";
 import { dhara, inDirectory } from "./_dhara.ts";
 import { store, textOf, textRecord } from "./storage_suite.ts";
 

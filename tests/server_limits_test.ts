@@ -2,9 +2,9 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { ListenError, ReadConflictError } from "../lib/errors.ts";
 import { formatAddress, toAddress } from "../lib/protocol/address.ts";
-import { limitsOf } from "../lib/protocol/limits.ts";
-import { QuietLog } from "../lib/protocol/quiet_log.ts";
-import { UnusedOids } from "../lib/protocol/unused_oids.ts";
+import { limitsOf } from "../lib/server/limits.ts";
+import { QuietLog } from "../lib/server/quiet_log.ts";
+import { UnusedOids } from "../lib/server/unused_oids.ts";
 import { MemoryStorage } from "../lib/storage/memory_storage.ts";
 import { StorageServer } from "../server.ts";
 import {

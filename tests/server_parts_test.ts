@@ -1,15 +1,15 @@
 /** The parts of a server, each by itself. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { formatAddress, isLocal, toAddress } from "../lib/protocol/address.ts";
-import { Channel } from "../lib/protocol/channel.ts";
+import { Channel } from "../lib/server/channel.ts";
 import { ProtocolError } from "../lib/errors.ts";
-import { limitsOf } from "../lib/protocol/limits.ts";
-import { Packer } from "../lib/protocol/packer.ts";
-import { Client } from "../lib/protocol/protocol1.ts";
-import { QuietLog } from "../lib/protocol/quiet_log.ts";
-import { Room } from "../lib/protocol/room.ts";
-import { Turns } from "../lib/protocol/turns.ts";
-import { UnusedOids } from "../lib/protocol/unused_oids.ts";
+import { limitsOf } from "../lib/server/limits.ts";
+import { Packer } from "../lib/server/packer.ts";
+import { Client } from "../lib/server/peer1.ts";
+import { QuietLog } from "../lib/server/quiet_log.ts";
+import { Room } from "../lib/server/room.ts";
+import { Turns } from "../lib/server/turns.ts";
+import { UnusedOids } from "../lib/server/unused_oids.ts";
 import { MemoryStorage } from "../lib/storage/memory_storage.ts";
 import { altered, Served } from "./_served.ts";
 

@@ -6,8 +6,8 @@ import {
   StorageClosedError,
   StorageError,
 } from "../lib/errors.ts";
-import { disk, type Files } from "../lib/storage/_file.ts";
-import { nextTid, Sessions } from "../lib/storage/local_session.ts";
+import { disk, type Files } from "../lib/files/file.ts";
+import { nextTid, Sessions } from "../lib/storage/session.ts";
 import { JournalStorage } from "../lib/storage/journal_storage.ts";
 import { MemoryStorage } from "../lib/storage/memory_storage.ts";
 import type { Session, Storage } from "../lib/storage/storage.ts";

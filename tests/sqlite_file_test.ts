@@ -1,7 +1,7 @@
 /** How a SQLite file is opened, used and left. */
 import { assertEquals, assertThrows } from "@std/assert";
-import { SqliteDatabase } from "../lib/storage/sqlite_database.ts";
-import { loadSqlite } from "../lib/storage/sqlite_library.ts";
+import { SqliteDatabase } from "../lib/storage/sqlite/database.ts";
+import { loadSqlite } from "../lib/storage/sqlite/library.ts";
 import { SqliteStorage, StorageError } from "../mod.ts";
 import { inDirectory } from "./_dhara.ts";
 import { store, textRecord } from "./storage_suite.ts";

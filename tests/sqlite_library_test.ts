@@ -1,8 +1,8 @@
 /** What loads SQLite, where, and with which permissions. */
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { StorageError } from "../lib/errors.ts";
-import { loadSqlite, type SqliteClass } from "../lib/storage/sqlite_library.ts";
-import { Database as NodeDatabase } from "../lib/storage/sqlite_node.ts";
+import { loadSqlite, type SqliteClass } from "../lib/storage/sqlite/library.ts";
+import { Database as NodeDatabase } from "../lib/storage/sqlite/node.ts";
 import { SqliteStorage, verify } from "../mod.ts";
 import { store, textOf, textRecord } from "./storage_suite.ts";
 import { Database } from "./_sqlite.ts";

@@ -1,7 +1,7 @@
 /** Whether SQLite is told to bring each commit to the disk. */
 import { assertEquals } from "@std/assert";
-import { SqliteDatabase } from "../lib/storage/sqlite_database.ts";
-import { loadSqlite } from "../lib/storage/sqlite_library.ts";
+import { SqliteDatabase } from "../lib/storage/sqlite/database.ts";
+import { loadSqlite } from "../lib/storage/sqlite/library.ts";
 import { inDirectory } from "./_dhara.ts";
 
 Deno.test("commits to SQLite wait for the disk unless they need not", async () => {

@@ -7,9 +7,9 @@ import {
   ObjectNotFoundError,
   StorageError,
 } from "../lib/errors.ts";
-import { SqliteDatabase } from "../lib/storage/sqlite_database.ts";
-import type { SqliteClass } from "../lib/storage/sqlite_library.ts";
-import { SCHEMAS } from "../lib/storage/sqlite_schema.ts";
+import { SqliteDatabase } from "../lib/storage/sqlite/database.ts";
+import type { SqliteClass } from "../lib/storage/sqlite/library.ts";
+import { SCHEMAS } from "../lib/storage/sqlite/schema.ts";
 import { SqliteStorage, verify } from "../mod.ts";
 import { beforeWriting, watched } from "./_sqlite_watched.ts";
 import { store, textOf, textRecord } from "./storage_suite.ts";

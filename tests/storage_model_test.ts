@@ -15,10 +15,10 @@ import {
   StorageError,
 } from "../lib/errors.ts";
 import type { Oid } from "../lib/serialize/record.ts";
-import { ClientStorage } from "../lib/storage/client_storage.ts";
+import { ClientStorage } from "../lib/client/client_storage.ts";
 import { FileStorage } from "../lib/storage/file_storage.ts";
 import { MemoryStorage } from "../lib/storage/memory_storage.ts";
-import { packToEnd } from "../lib/storage/reachable.ts";
+import { packToEnd } from "../lib/storage/pack.ts";
 import type {
   PackProgress,
   Session,

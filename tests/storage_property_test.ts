@@ -3,7 +3,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { ObjectNotFoundError } from "../lib/errors.ts";
 import { type Oid, recordData } from "../lib/serialize/record.ts";
-import { disk } from "../lib/storage/_file.ts";
+import { disk } from "../lib/files/file.ts";
 import { FileStorage } from "../lib/storage/file_storage.ts";
 import type { Session } from "../lib/storage/storage.ts";
 import { store, textRecord } from "./storage_suite.ts";

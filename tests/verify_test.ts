@@ -2,9 +2,9 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { StorageError } from "../lib/errors.ts";
 import { packRecord } from "../lib/serialize/record.ts";
-import { disk, type OpenFile } from "../lib/storage/_file.ts";
-import { BlockWriter } from "../lib/storage/block_writer.ts";
-import { ChunkReader } from "../lib/storage/chunk_reader.ts";
+import { disk, type OpenFile } from "../lib/files/file.ts";
+import { BlockWriter } from "../lib/storage/journal/block_writer.ts";
+import { ChunkReader } from "../lib/storage/journal/chunk_reader.ts";
 import { FileStorage } from "../lib/storage/file_storage.ts";
 import {
   BLOCK_HEAD,
@@ -14,10 +14,10 @@ import {
   encodeHeader,
   HEADER_SIZE,
   SLOTS,
-} from "../lib/storage/journal_format.ts";
-import { PAGE_SIZE, readIndexBlock } from "../lib/storage/journal_index.ts";
-import { JournalVerifier } from "../lib/storage/journal_verify.ts";
-import { verify, type VerifyReport } from "../lib/storage/verify.ts";
+} from "../lib/storage/journal/format.ts";
+import { PAGE_SIZE, readIndexBlock } from "../lib/storage/journal/index.ts";
+import { JournalVerifier } from "../lib/storage/journal/verify.ts";
+import { verify, type VerifyReport } from "../lib/maintenance/verify.ts";
 import { store, textRecord } from "./storage_suite.ts";
 
 function test(

@@ -1,12 +1,12 @@
 /** Files that commands make: for whom they are, and whose place they take. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { StorageError } from "../lib/errors.ts";
-import { disk, type Files, writeFully } from "../lib/storage/_file.ts";
-import { backupOn } from "../lib/storage/backup.ts";
-import { restoreBackupOn } from "../lib/storage/backup_restore.ts";
+import { disk, type Files, writeFully } from "../lib/files/file.ts";
+import { backupOn } from "../lib/maintenance/backup.ts";
+import { restoreBackupOn } from "../lib/maintenance/backup_restore.ts";
 import { FileStorage } from "../lib/storage/file_storage.ts";
-import { restoreOn } from "../lib/storage/restore.ts";
-import { makeWhole } from "../lib/storage/whole_file.ts";
+import { restoreOn } from "../lib/maintenance/restore.ts";
+import { makeWhole } from "../lib/files/whole_file.ts";
 import { inDirectory } from "./_dhara.ts";
 import { inProcess } from "./_in_process.ts";
 import { store, textRecord } from "./storage_suite.ts";

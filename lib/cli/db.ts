@@ -7,7 +7,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { StorageServer } from "../../server.ts";
 import { ServerUnavailableError, StorageError } from "../errors.ts";
-import { Connection } from "../persistent/connection.ts";
+import { Connection } from "../connection/connection.ts";
 import {
   DEFAULT_HOST,
   DEFAULT_PORT,
@@ -15,9 +15,9 @@ import {
   isLocal,
   toAddress,
 } from "../protocol/address.ts";
-import { ClientStorage } from "../storage/client_storage.ts";
+import { ClientStorage } from "../client/client_storage.ts";
 import { FileStorage } from "../storage/file_storage.ts";
-import { openStorage } from "../storage/open_storage.ts";
+import { openStorage } from "../open_storage.ts";
 import type { Storage } from "../storage/storage.ts";
 import type { Command, Group } from "./command.ts";
 import { backupCommand } from "./db_backup.ts";

@@ -4,7 +4,11 @@
  * @module
  */
 import { StorageError } from "../errors.ts";
-import { backup, type BackupEntry, checkBackups } from "../storage/backup.ts";
+import {
+  backup,
+  type BackupEntry,
+  checkBackups,
+} from "../maintenance/backup.ts";
 import type { Command } from "./command.ts";
 import { UsageError, type Values } from "./options.ts";
 import { count } from "./progress.ts";

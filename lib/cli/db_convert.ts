@@ -3,21 +3,17 @@
  *
  * @module
  */
-import { ClientStorage } from "../storage/client_storage.ts";
-import { convert, type CopyProgress } from "../storage/convert.ts";
+import { ClientStorage } from "../client/client_storage.ts";
+import { convert, type CopyProgress } from "../maintenance/convert.ts";
 import { FileStorage } from "../storage/file_storage.ts";
-import {
-  type Format,
-  formatFor,
-  openStorage,
-} from "../storage/open_storage.ts";
+import { type Format, formatFor, openStorage } from "../open_storage.ts";
 import { SqliteStorage } from "../storage/sqlite_storage.ts";
 import type { Storage } from "../storage/storage.ts";
 import type { Command } from "./command.ts";
 import { type Option, UsageError, type Values } from "./options.ts";
 import { count, ProgressLine } from "./progress.ts";
-import { disk } from "../storage/_file.ts";
-import { makeWhole } from "../storage/whole_file.ts";
+import { disk } from "../files/file.ts";
+import { makeWhole } from "../files/whole_file.ts";
 
 /** The format of a file that a command makes. */
 export const TO_FORMAT: Option = {

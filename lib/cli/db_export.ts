@@ -4,8 +4,8 @@
  * @module
  */
 import { StorageError } from "../errors.ts";
-import { exportLines, importLines } from "../storage/export_text.ts";
-import type { CopyProgress } from "../storage/convert.ts";
+import { exportLines, importLines } from "../maintenance/export_text.ts";
+import type { CopyProgress } from "../maintenance/convert.ts";
 import type { Command } from "./command.ts";
 import {
   fileOf,
@@ -17,8 +17,8 @@ import {
 } from "./db_convert.ts";
 import { UsageError } from "./options.ts";
 import { count, ProgressLine } from "./progress.ts";
-import { makeWhole } from "../storage/whole_file.ts";
-import { disk, type Files, writeFully } from "../storage/_file.ts";
+import { makeWhole } from "../files/whole_file.ts";
+import { disk, type Files, writeFully } from "../files/file.ts";
 
 const EXPORT_USAGE = "dhara db export FROM [--to FILE]";
 const IMPORT_USAGE = "dhara db import FROM --to FILE";

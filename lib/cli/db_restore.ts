@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { restoreBackup } from "../storage/backup_restore.ts";
-import { restore, restorePoints } from "../storage/restore.ts";
+import { restoreBackup } from "../maintenance/backup_restore.ts";
+import { restore, restorePoints } from "../maintenance/restore.ts";
 import type { Command } from "./command.ts";
 import { UsageError, type Values } from "./options.ts";
 import { count } from "./progress.ts";

@@ -6,8 +6,8 @@
 import { existsSync } from "node:fs";
 import { StorageError } from "../errors.ts";
 import { FileStorage, type Repair } from "../storage/file_storage.ts";
-import { formatOf } from "../storage/open_storage.ts";
-import { verify, type VerifyReport } from "../storage/verify.ts";
+import { formatOf } from "../open_storage.ts";
+import { verify, type VerifyReport } from "../maintenance/verify.ts";
 import type { Command } from "./command.ts";
 import { UsageError } from "./options.ts";
 import { count, percent, ProgressLine } from "./progress.ts";

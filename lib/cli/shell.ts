@@ -5,7 +5,7 @@
  */
 import process from "node:process";
 import { createInterface, type Interface } from "node:readline";
-import type { Connection } from "../persistent/connection.ts";
+import type { Connection } from "../connection/connection.ts";
 import { complete } from "./completion.ts";
 import { display } from "./display.ts";
 import {

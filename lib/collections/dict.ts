@@ -10,9 +10,9 @@ import {
   bareGhost,
   PersistentObject,
 } from "../persistent/persistent.ts";
-import { iterate } from "./_iterate.ts";
-import { ENTRIES, withProperties } from "./_properties.ts";
-import { slotWithin } from "./_stamp.ts";
+import { iterate } from "./iterate.ts";
+import { ENTRIES, withProperties } from "./properties.ts";
+import { slotWithin } from "./stamp.ts";
 
 /** The bare object behind the proxy; its entries are missing in a ghost. */
 interface Bare<K, V> extends PersistentObject {

@@ -9,11 +9,11 @@ import {
   bareGhost,
   PersistentObject,
 } from "../persistent/persistent.ts";
-import * as content from "./_content.ts";
-import { bare, CONTENT, stateOf, takeState } from "./_content.ts";
-import { INDEX_TRAPS, setLength } from "./_indexes.ts";
-import { Steps } from "./_iterate.ts";
-import { wrapCollection } from "./_stamp.ts";
+import * as content from "./content.ts";
+import { bare, CONTENT, stateOf, takeState } from "./content.ts";
+import { INDEX_TRAPS, setLength } from "./indexes.ts";
+import { Steps } from "./iterate.ts";
+import { wrapCollection } from "./stamp.ts";
 
 function read<T>(list: PersistentList<T>): T[] {
   return content.read(list);

@@ -10,10 +10,10 @@ import {
   PersistentObject,
 } from "../persistent/persistent.ts";
 import { MEMBER_TRAPS } from "../persistent/traps.ts";
-import * as content from "./_content.ts";
-import { bare, CONTENT, stateOf, takeState } from "./_content.ts";
-import { iterate } from "./_iterate.ts";
-import { wrapCollection } from "./_stamp.ts";
+import * as content from "./content.ts";
+import { bare, CONTENT, stateOf, takeState } from "./content.ts";
+import { iterate } from "./iterate.ts";
+import { wrapCollection } from "./stamp.ts";
 
 function read<T>(set: PersistentSet<T>): Set<T> {
   return content.read(set);

@@ -5,7 +5,7 @@
  */
 import type { Oid } from "../serialize/record.ts";
 import { EncodeError } from "../errors.ts";
-import type { Connection } from "./connection.ts";
+import type { Connection } from "../connection/connection.ts";
 import {
   fieldsOf,
   forgetKept,

@@ -6,7 +6,7 @@
  * @module
  */
 import type { Oid } from "../serialize/record.ts";
-import type { Connection } from "./connection.ts";
+import type { Connection } from "../connection/connection.ts";
 import type { PersistentObject } from "./persistent.ts";
 
 /**

@@ -3,9 +3,9 @@
  *
  * @module
  */
-import { disk } from "./_file.ts";
+import { disk } from "../files/file.ts";
 import { type FileStorageOptions, JournalStorage } from "./journal_storage.ts";
-import type { Repair } from "./recovery.ts";
+import type { Repair } from "./journal/recovery.ts";
 import type { Oid } from "../serialize/record.ts";
 import type {
   CommitOptions,
@@ -20,7 +20,7 @@ import type {
 } from "./storage.ts";
 
 export type { FileStorageOptions } from "./journal_storage.ts";
-export type { Repair } from "./recovery.ts";
+export type { Repair } from "./journal/recovery.ts";
 
 /**
  * A storage in a file, a journal that is only appended to. Its index is read

@@ -11,23 +11,23 @@ import {
   StorageLockedError,
 } from "../errors.ts";
 import type { Oid } from "../serialize/record.ts";
-import type { Files, OpenFile } from "./_file.ts";
-import { describeHolder } from "./_lock.ts";
-import { type Journal, text } from "./journal.ts";
-import { findMoment, revisionsOf, transactionsOf } from "./journal_history.ts";
-import { JournalPack } from "./journal_pack.ts";
+import type { Files, OpenFile } from "../files/file.ts";
+import { describeHolder } from "../files/lock.ts";
+import { type Journal, text } from "./journal/journal.ts";
+import { findMoment, revisionsOf, transactionsOf } from "./journal/history.ts";
+import { JournalPack } from "./journal/pack.ts";
 import {
   type Backend,
   nextTid,
   type Records,
   Sessions,
   type Snapshot,
-} from "./local_session.ts";
-import { recordsBefore } from "./journal_undo.ts";
-import { encodeMetadata, type Notes } from "./metadata.ts";
+} from "./session.ts";
+import { recordsBefore } from "./journal/undo.ts";
+import { encodeMetadata, type Notes } from "./notes.ts";
 import { cutOff } from "./moment.ts";
-import { packToEnd } from "./reachable.ts";
-import { openJournal, type Repair } from "./recovery.ts";
+import { packToEnd } from "./pack.ts";
+import { openJournal, type Repair } from "./journal/recovery.ts";
 import type {
   CommitOptions,
   HistoricalStorage,

@@ -11,8 +11,8 @@ import {
   type Records,
   Sessions,
   type Snapshot,
-} from "./local_session.ts";
-import { pack, packToEnd, type PackWork } from "./reachable.ts";
+} from "./session.ts";
+import { pack, packToEnd, type PackWork } from "./pack.ts";
 import type {
   PackOptions,
   PackProgress,

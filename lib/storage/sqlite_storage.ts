@@ -15,17 +15,17 @@ import {
   LARGEST_OID,
   LONGEST_LEAP,
   type Records,
-} from "./local_session.ts";
+} from "./session.ts";
 import { cutOff, describeTid, tidOf } from "./moment.ts";
-import { packToEnd } from "./reachable.ts";
+import { packToEnd } from "./pack.ts";
 import {
   SqliteDatabase,
   type SqliteStorageOptions,
-} from "./sqlite_database.ts";
-import { loadSqlite } from "./sqlite_library.ts";
-import { packSqlite } from "./sqlite_pack.ts";
-import { SqliteSession } from "./sqlite_session.ts";
-import { GONE, SqliteTables } from "./sqlite_tables.ts";
+} from "./sqlite/database.ts";
+import { loadSqlite } from "./sqlite/library.ts";
+import { packSqlite } from "./sqlite/pack.ts";
+import { SqliteSession } from "./sqlite/session.ts";
+import { GONE, SqliteTables } from "./sqlite/tables.ts";
 import type {
   CommitResult,
   PackOptions,
@@ -36,7 +36,7 @@ import type {
   Tid,
 } from "./storage.ts";
 
-export type { SqliteStorageOptions } from "./sqlite_database.ts";
+export type { SqliteStorageOptions } from "./sqlite/database.ts";
 
 /** The fewest and the most numbers that are taken from the file at once. */
 const FEWEST_TAKEN = 64;

@@ -6,9 +6,9 @@
 import { assert, assertEquals } from "@std/assert";
 import { DharaError, ObjectNotFoundError } from "../../lib/errors.ts";
 import { JournalStorage } from "../../lib/storage/journal_storage.ts";
-import { JournalVerifier } from "../../lib/storage/journal_verify.ts";
+import { JournalVerifier } from "../../lib/storage/journal/verify.ts";
 import type { Session } from "../../lib/storage/storage.ts";
-import type { VerifyReport } from "../../lib/storage/verify.ts";
+import type { VerifyReport } from "../../lib/maintenance/verify.ts";
 import { SimulatedDisk } from "../_simulated_disk.ts";
 import { store, textOf, textRecord } from "../storage_suite.ts";
 

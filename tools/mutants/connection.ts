@@ -16,49 +16,49 @@ const list: MutantList = {
   mutants: [
     {
       bug: "what the transaction just ended has used is let go",
-      file: "lib/persistent/live_objects.ts",
+      file: "lib/connection/live_objects.ts",
       find: 'slot.serial !== serial && slot.status !== "unsaved"',
       replace: 'slot.status !== "unsaved"',
     },
     {
       bug: "a changed object is let go",
-      file: "lib/persistent/live_objects.ts",
+      file: "lib/connection/live_objects.ts",
       find: 'slot.serial !== serial && slot.status !== "unsaved"',
       replace: "slot.serial !== serial && slot.serial >= 0",
     },
     {
       bug: "a missing object that was asked for is no access",
-      file: "lib/persistent/live_objects.ts",
+      file: "lib/connection/live_objects.ts",
       find: "this.#missed.has(oid) || this.#letGo.has(oid)",
       replace: "this.#letGo.has(oid)",
     },
     {
       bug: "what shrink() let go of was not accessed",
-      file: "lib/persistent/live_objects.ts",
+      file: "lib/connection/live_objects.ts",
       find: "this.#missed.has(oid) || this.#letGo.has(oid)",
       replace: "this.#missed.has(oid)",
     },
     {
       bug: "what was asked for in vain stays so in the next transaction",
-      file: "lib/persistent/live_objects.ts",
+      file: "lib/connection/live_objects.ts",
       find: "    this.#missed.clear();\n",
       replace: "",
     },
     {
       bug: "shrink() lets go of changes",
-      file: "lib/persistent/live_objects.ts",
+      file: "lib/connection/live_objects.ts",
       find: '      if (slot.status === "unsaved") return false;\n',
       replace: "",
     },
     {
       bug: "what is dropped holds on to what it referred to",
-      file: "lib/persistent/live_objects.ts",
+      file: "lib/connection/live_objects.ts",
       find: "    this.cache.release(made);\n",
       replace: "",
     },
     {
       bug: "an abort keeps the list of changes",
-      file: "lib/persistent/live_objects.ts",
+      file: "lib/connection/live_objects.ts",
       find:
         "    for (const slot of this.changed.values()) this.#drop(slot);\n    this.changed.clear();",
       replace:
@@ -66,108 +66,108 @@ const list: MutantList = {
     },
     {
       bug: "an abort keeps the changed states",
-      file: "lib/persistent/live_objects.ts",
+      file: "lib/connection/live_objects.ts",
       find: "    for (const slot of this.changed.values()) this.#drop(slot);\n",
       replace: "",
     },
     {
       bug: "the numbers of a server that is gone are used on",
-      file: "lib/persistent/live_objects.ts",
+      file: "lib/connection/live_objects.ts",
       find: "      this.#free = [];\n      return;",
       replace: "      return;",
     },
     {
       bug: "a new object stays attached when its commit failed",
-      file: "lib/persistent/live_objects.ts",
+      file: "lib/connection/live_objects.ts",
       find: "      slots[i]!.detach();\n",
       replace: "",
     },
     {
       bug: "what a failed commit has changed counts as saved",
-      file: "lib/persistent/live_objects.ts",
+      file: "lib/connection/live_objects.ts",
       find:
         '    for (let i = 0; i < changed; i++) slots[i]!.status = "unsaved";\n',
       replace: "",
     },
     {
       bug: "new objects may change while they are stored",
-      file: "lib/persistent/live_objects.ts",
+      file: "lib/connection/live_objects.ts",
       find: "if (this.#encoding || this.hooks.running === DROPPING) {",
       replace: "if (this.hooks.running === DROPPING) {",
     },
     {
       bug: "the past may be changed",
-      file: "lib/persistent/live_objects.ts",
+      file: "lib/connection/live_objects.ts",
       find: "if (this.#isPast) {",
       replace: "if (false) {",
     },
     {
       bug: "new objects are not found by number",
-      file: "lib/persistent/live_objects.ts",
+      file: "lib/connection/live_objects.ts",
       find:
         "      this.cache.add(slots[i]!);\n      this.cache.hold(slots[i]!);",
       replace: "      this.cache.hold(slots[i]!);",
     },
     {
       bug: "the root's number goes to any object",
-      file: "lib/persistent/live_objects.ts",
+      file: "lib/connection/live_objects.ts",
       find: "while (oid === undefined || oid === 0) {",
       replace: "while (oid === undefined) {",
     },
     {
       bug: "an object of another connection is stored",
-      file: "lib/persistent/live_objects.ts",
+      file: "lib/connection/live_objects.ts",
       find: "if (slot.owner !== DETACHED) {\n      throw new EncodeError(",
       replace: "if (slot.owner === undefined) {\n      throw new EncodeError(",
     },
     {
       bug: "a closed connection's objects load",
-      file: "lib/persistent/live_objects.ts",
+      file: "lib/connection/live_objects.ts",
       find: "this.serial = -2;",
       replace: "this.serial = 2 ** 40;",
     },
     {
       bug: "what others changed is not dropped after a commit",
-      file: "lib/persistent/connection.ts",
+      file: "lib/connection/connection.ts",
       find:
         "    this.#objects.settle(changes);\n    this.#objects.invalidate(changed);",
       replace: "    this.#objects.settle(changes);",
     },
     {
       bug: "changes are not taken back when the storage fails",
-      file: "lib/persistent/connection.ts",
+      file: "lib/connection/connection.ts",
       find:
         "    } catch (error) {\n      this.#objects.takeBack(changes);\n      throw error;\n    }",
       replace: "    } catch (error) {\n      throw error;\n    }",
     },
     {
       bug: "nothing is refused after a read conflict",
-      file: "lib/persistent/connection.ts",
+      file: "lib/connection/connection.ts",
       find: "    this.#objects.failure = error;\n    this.#stale",
       replace: "    this.#stale",
     },
     {
       bug: "what a read conflict has found is forgotten by abort()",
-      file: "lib/persistent/connection.ts",
+      file: "lib/connection/connection.ts",
       find:
         "    for (const changed of this.#stale) this.#objects.invalidate(changed);\n",
       replace: "",
     },
     {
       bug: "a commit that is refused for nothing is tried for ever",
-      file: "lib/persistent/connection.ts",
+      file: "lib/connection/connection.ts",
       find: "if (attempt >= COMMIT_ATTEMPTS) {",
       replace: "if (attempt < 0) {",
     },
     {
       bug: "transact() does not begin on the newest snapshot",
-      file: "lib/persistent/connection.ts",
+      file: "lib/connection/connection.ts",
       find: "        this.#abort();\n        let running",
       replace: "        let running",
     },
     {
       bug: "transact() leaves the changes of what threw",
-      file: "lib/persistent/connection.ts",
+      file: "lib/connection/connection.ts",
       find:
         "          try {\n            this.#abort();\n          } catch {\n            // Such as",
       replace:
@@ -175,20 +175,20 @@ const list: MutantList = {
     },
     {
       bug: "transact() is not bounded",
-      file: "lib/persistent/connection.ts",
+      file: "lib/connection/connection.ts",
       find: "|| attempt >= attempts) {",
       replace: "|| attempt < 0) {",
     },
     {
       bug: "an asynchronous function's changes are stored later",
-      file: "lib/persistent/connection.ts",
+      file: "lib/connection/connection.ts",
       find: "          if (running !== undefined) this.#waitFor(running);\n",
       replace:
         "          if (running !== undefined) Promise.resolve(running).catch(() => {});\n",
     },
     {
       bug: "commit() may be called inside transact()",
-      file: "lib/persistent/connection.ts",
+      file: "lib/connection/connection.ts",
       find:
         "    if (this.#transacting) {\n      throw new ConnectionError(\n        `Cannot call ${what}",
       replace:
@@ -196,55 +196,55 @@ const list: MutantList = {
     },
     {
       bug: "the session of a closed connection stays open",
-      file: "lib/persistent/connection.ts",
+      file: "lib/connection/connection.ts",
       find: "    this.#session?.close();\n",
       replace: "",
     },
     {
       bug: "the storage of a closed connection stays open",
-      file: "lib/persistent/connection.ts",
+      file: "lib/connection/connection.ts",
       find: "    if (this.#ownsStorage) this.storage?.close();",
       replace: "    if (this.#ownsStorage) this.storage;",
     },
     {
       bug: "pack() takes a connection with changes",
-      file: "lib/persistent/connection.ts",
+      file: "lib/connection/connection.ts",
       find: '    this.#checkNoChanges("pack");\n',
       replace: "",
     },
     {
       bug: "the storage stays open where opening a connection failed",
-      file: "lib/persistent/connection.ts",
+      file: "lib/connection/connection.ts",
       find: "    } catch (error) {\n      storage.close();\n      throw error;",
       replace: "    } catch (error) {\n      throw error;",
     },
     {
       bug: "what was used lately is let go first",
-      file: "lib/persistent/cache.ts",
+      file: "lib/connection/cache.ts",
       find: "    if (slot.generation === this.#newest) return;\n    if",
       replace: "    if (slot.generation !== 0) return;\n    if",
     },
     {
       bug: "what is let go keeps its place",
-      file: "lib/persistent/cache.ts",
+      file: "lib/connection/cache.ts",
       find: "    slot.generation = 0;\n    this.#count--;",
       replace: "    slot.generation = 0;",
     },
     {
       bug: "an object that was let go is made anew while somebody holds it",
-      file: "lib/persistent/cache.ts",
+      file: "lib/connection/cache.ts",
       find: "    return object && slotOf(object);",
       replace: "    return undefined;",
     },
     {
       bug: "an object that nobody holds stays for ever",
-      file: "lib/persistent/cache.ts",
+      file: "lib/connection/cache.ts",
       find: "    this.#index.set(slot.oid, new WeakRef(slot.self));\n",
       replace: "",
     },
     {
       bug: "more is kept than the size says",
-      file: "lib/persistent/cache.ts",
+      file: "lib/connection/cache.ts",
       find: "while (this.#count > this.size &&",
       replace: "while (this.#count > 2 * this.size &&",
     },

@@ -1,2 +1,2 @@
 /** The part of `@db/sqlite` that Dhara uses, over `node:sqlite`. */
-export { Database } from "../../lib/storage/sqlite_node.ts";
+export { Database } from "../../lib/storage/sqlite/node.ts";

@@ -1,0 +1,304 @@
+/**
+ * A session on the storage of a server: one connection to it after the other,
+ * as long as there is a server.
+ *
+ * @module
+ */
+import {
+  ObjectNotFoundError,
+  ReadConflictError,
+  ServerUnavailableError,
+  StorageClosedError,
+  StorageError,
+} from "../errors.ts";
+import type { Client1 } from "./requests.ts";
+import { type Records, transactionLength } from "../protocol/transaction.ts";
+import { type Oid, recordReferences } from "../serialize/record.ts";
+import { checkCount, checkRecords } from "../storage/session.ts";
+import { isEmpty, notesOf } from "../storage/notes.ts";
+import { OidSet } from "../storage/oid_set.ts";
+import type {
+  Changed,
+  CommitResult,
+  Session,
+  SessionCommitOptions,
+  Tid,
+} from "../storage/storage.ts";
+
+/** The least numbers asked of the server at once. */
+const POOL = 32;
+
+/** How often a commit is sent, when others are faster but change nothing that matters to it. */
+const ATTEMPTS = 4;
+
+/** A session on the storage of a server. */
+export class ClientSession implements Session {
+  #client: Client1;
+  #reconnect: () => Client1;
+  #onClose: () => void;
+  #tid: Tid;
+  /** Numbers from the server that were not asked for yet, the next one last. */
+  #pool: Oid[] = [];
+  /** What others changed since the snapshot, as far as the server told already. */
+  #pending = new Set<Oid>();
+  /** Why the snapshot is lost, if it is; `sync()` finds another. */
+  #lost: ServerUnavailableError | undefined;
+  /**
+   * If there was another connection before: the objects that are there since
+   * this one, as far as is known. The server does not know what the program has
+   * held before, and so cannot tell that a pack has removed it meanwhile.
+   */
+  #certain: OidSet | undefined;
+  #closed = false;
+
+  /** Begins on a connection; `reconnect` makes another when that one is lost. */
+  constructor(
+    client: Client1,
+    reconnect: () => Client1,
+    onClose: () => void,
+  ) {
+    this.#client = client;
+    this.#reconnect = reconnect;
+    this.#onClose = onClose;
+    this.#tid = newTid(0);
+  }
+
+  get tid(): Tid {
+    return this.#tid;
+  }
+
+  allocate(count: number): Oid[] {
+    this.#check();
+    checkCount(count);
+    if (this.#pool.length < count) {
+      const missing = Math.max(POOL, count - this.#pool.length);
+      const more = this.#ask((client) => client.allocate(missing));
+      this.#pool = more.reverse().concat(this.#pool);
+    }
+    return this.#pool.splice(this.#pool.length - count).reverse();
+  }
+
+  load(oid: Oid): Uint8Array {
+    this.#check();
+    this.#checkLoad(oid);
+    const record = this.#ask((client) => client.load(oid));
+    this.#certain?.add(oid);
+    return record;
+  }
+
+  loadMany(oids: readonly Oid[]): Uint8Array[] {
+    this.#check();
+    for (const oid of oids) this.#checkLoad(oid);
+    const records = this.#ask((client) => client.loadMany(oids));
+    for (const oid of oids) this.#certain?.add(oid);
+    return records;
+  }
+
+  /** The protocol has no such request: the object is loaded. */
+  has(oid: Oid): boolean {
+    try {
+      this.load(oid);
+      return true;
+    } catch (error) {
+      if (error instanceof ObjectNotFoundError) return false;
+      throw error;
+    }
+  }
+
+  /** The protocol has no such request: the object is loaded. */
+  length(oid: Oid): number {
+    try {
+      return this.load(oid).length;
+    } catch (error) {
+      if (
+        error instanceof ObjectNotFoundError ||
+        error instanceof ReadConflictError
+      ) return 0;
+      throw error;
+    }
+  }
+
+  sync(): Changed {
+    this.#check();
+    if (this.#lost === undefined) {
+      try {
+        this.#learn(this.#ask((client) => client.sync()));
+        const changed = [...this.#pending];
+        this.#pending.clear();
+        this.#tid = newTid(this.#tid);
+        return changed;
+      } catch (error) {
+        // There is no snapshot to be lost: this was to find another anyway.
+        if (this.#lost === undefined) throw error;
+      }
+    }
+    this.#client.end();
+    this.#client = this.#reconnect();
+    this.#lost = undefined;
+    this.#pending.clear();
+    // They may be anybody's now.
+    this.#pool = [];
+    this.#certain = new OidSet();
+    this.#tid = newTid(this.#tid);
+    return "everything";
+  }
+
+  commit(
+    records: Iterable<readonly [Oid, Uint8Array]>,
+    options: SessionCommitOptions = {},
+  ): CommitResult {
+    this.#check();
+    if (!isEmpty(notesOf(options))) {
+      throw new StorageError(
+        "Cannot commit with a note or a user through a server: its protocol has no place for them",
+      );
+    }
+    const checked = checkRecords(records);
+    // Taking the records may have run code of the caller.
+    this.#check();
+    if (checked.size === 0) return { tid: this.#tid, changed: [] };
+    if (transactionLength(checked) >= 2 ** 32) {
+      throw new StorageError(
+        "Cannot commit: the protocol takes less than 4 GiB at once",
+      );
+    }
+    const accessed = options.accessed ?? (() => true);
+    return this.#ask((client) => {
+      const certain = this.#certain;
+      if (certain !== undefined) checkReferences(client, checked, certain);
+      const result = this.#commit(client, checked, accessed);
+      if ("tid" in result) {
+        for (const oid of checked.keys()) certain?.add(oid);
+      }
+      return result;
+    });
+  }
+
+  #commit(
+    client: Client1,
+    records: Records,
+    accessed: (oid: Oid) => boolean,
+  ): CommitResult {
+    for (let attempt = 1;; attempt++) {
+      const news = client.beginCommit();
+      this.#learn(news);
+      const changed = [...this.#pending];
+      if (changed.some(accessed)) {
+        client.giveUpCommit();
+        return { invalid: changed };
+      }
+      if (attempt > 1 && news.length === 0) {
+        client.giveUpCommit();
+        throw new StorageError(
+          `Cannot commit: the server at ${client.name} refuses it, although nothing has changed; its log tells why`,
+        );
+      }
+      if (client.finishCommit(records)) {
+        this.#pending.clear();
+        this.#tid = newTid(this.#tid);
+        return { tid: this.#tid, changed };
+      }
+      // Somebody was faster while the records travelled.
+      if (attempt === ATTEMPTS) {
+        this.#learn(client.sync());
+        return { invalid: [...this.#pending] };
+      }
+    }
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#client.end();
+    this.#onClose();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  /** Asks the server for something; notes it when the server is lost. */
+  #ask<T>(request: (client: Client1) => T): T {
+    if (this.#lost !== undefined) throw this.#lost;
+    try {
+      return request(this.#client);
+    } catch (cause) {
+      if (!(cause instanceof ServerUnavailableError)) throw cause;
+      throw this.#lost = new ServerUnavailableError(
+        `${cause.message}; call abort() and start over`,
+        { cause },
+      );
+    }
+  }
+
+  #learn(changed: readonly Oid[]): void {
+    for (const oid of changed) this.#pending.add(oid);
+  }
+
+  #checkLoad(oid: Oid): void {
+    if (!Number.isSafeInteger(oid) || oid < 0) {
+      throw new ObjectNotFoundError(oid);
+    }
+    if (!this.#pending.has(oid)) return;
+    throw new ReadConflictError(
+      `Cannot load object #${oid}: it was changed since the snapshot`,
+      { oids: [oid] },
+    );
+  }
+
+  #check(): void {
+    if (this.#closed) {
+      throw new StorageClosedError("Cannot use the session: it was closed");
+    }
+  }
+}
+
+/**
+ * Makes sure that whatever the records refer to is there, or was since the
+ * connection began: then the server knows what packs have removed since.
+ */
+function checkReferences(
+  client: Client1,
+  records: Records,
+  certain: OidSet,
+): void {
+  for (const [oid, record] of records) {
+    const doubtful = () =>
+      recordReferences(record).filter((reference) =>
+        !certain.has(reference) && !records.has(reference)
+      );
+    if (doubtful().length === 0) continue;
+    // What an object has referred to is there. It may be much, and is little to ask for.
+    const before = certain.has(oid) ? find(client, oid) : undefined;
+    if (before instanceof Uint8Array) {
+      for (const reference of recordReferences(before)) certain.add(reference);
+    }
+    for (const reference of doubtful()) {
+      if (find(client, reference) === undefined) {
+        throw new StorageError(
+          `Cannot commit object #${oid}: it refers to object #${reference}, which is not there any more, since a pack has removed it while the server could not be reached; abort and make that object anew`,
+        );
+      }
+      certain.add(reference);
+    }
+  }
+}
+
+/** Returns a record, `undefined` if there is none, and "changed" if it was changed or removed just now. */
+function find(
+  client: Client1,
+  oid: Oid,
+): Uint8Array | "changed" | undefined {
+  try {
+    return client.load(oid);
+  } catch (error) {
+    if (error instanceof ObjectNotFoundError) return undefined;
+    if (error instanceof ReadConflictError) return "changed";
+    throw error;
+  }
+}
+
+// The server tells none.
+function newTid(last: Tid): Tid {
+  return Math.max(Date.now() * 1000, last + 1);
+}

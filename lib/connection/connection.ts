@@ -1,0 +1,733 @@
+/**
+ * A connection: a session on a storage plus live objects.
+ *
+ * @module
+ */
+import type { PersistentDict } from "../collections/dict.ts";
+import {
+  ClassError,
+  ConflictError,
+  ConnectionError,
+  type DharaError,
+  ObjectNotFoundError,
+  ReadConflictError,
+  ReadonlyError,
+  StorageError,
+  WriteConflictError,
+} from "../errors.ts";
+import { type Oid, ROOT_OID } from "../serialize/record.ts";
+import { describeTid } from "../storage/moment.ts";
+import type {
+  Changed,
+  CommitOptions,
+  PackOptions,
+  Session,
+  Storage,
+  Tid,
+} from "../storage/storage.ts";
+import {
+  openJournal,
+  openStorage,
+  type OpenStorageOptions,
+  serverAt,
+} from "../open_storage.ts";
+import {
+  ClassRegistry,
+  type PersistentClass,
+  PROGRAM_CLASSES,
+} from "../persistent/classes.ts";
+import { checkForgottenChanges } from "./forgotten.ts";
+import { type Changes, describe, LiveObjects } from "./live_objects.ts";
+import type { PersistentObject } from "../persistent/persistent.ts";
+import { pause } from "./pause.ts";
+import { slotOf } from "../persistent/slot.ts";
+
+/** So often a commit is tried when it is refused for what the transaction did not use. */
+const COMMIT_ATTEMPTS = 30;
+
+/**
+ * Settings of a {@linkcode Connection}.
+ *
+ * @typeParam Root The type of the root object.
+ */
+export interface ConnectionOptions<Root extends object = DefaultRoot> {
+  /** Classes by the names that they are stored under, beside those of `registerClass`. */
+  classes?: Record<string, PersistentClass>;
+  /** The class of the root object, `PersistentDict` by default. It must be registered. */
+  rootClass?: PersistentClass & { readonly prototype: Root };
+  /** How many objects to keep in memory between transactions, about: 100,000 by default. */
+  cacheSize?: number;
+  /**
+   * At each commit, compare every object that the transaction read with what is
+   * stored, and throw {@linkcode ForgottenChangeError} if a plain value inside
+   * it was changed and `_p_noteChange()` was not called. Slow: for development.
+   */
+  detectForgottenChanges?: boolean;
+  /**
+   * A moment of the past: the connection shows the database as it was then, and
+   * nothing can be changed. See {@linkcode SessionOptions}.
+   */
+  at?: Tid | Date;
+}
+
+/** Settings of {@linkcode Connection.transact}. */
+export interface TransactOptions extends CommitOptions {
+  /**
+   * How many times to run the function at most, when others get in the way: 100
+   * by default. The pauses between them are random, and grow to a tenth of a second.
+   */
+  attempts?: number;
+}
+
+/** What {@linkcode Connection.transact} does not take: a function that returns a promise, or may. */
+export type Synchronous<T> = 0 extends 1 & T ? unknown // It is `any`.
+  : [Extract<T, PromiseLike<unknown>>] extends [never] ? unknown
+  : "the function given to transact() must not be asynchronous";
+
+/** The root's type where the program does not say another. */
+// deno-lint-ignore no-explicit-any
+export type DefaultRoot = PersistentDict<string, any> & Record<string, any>;
+
+/**
+ * One participant's view of a database: live objects, the changes made to
+ * them, `commit()` and `abort()`. Between two of these calls the program sees
+ * one snapshot, whatever others commit meanwhile. Any number of connections
+ * can share one storage; a connection is not to be shared among threads.
+ *
+ * @example
+ * ```ts
+ * import { Connection, MemoryStorage } from "@dhara/dhara";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const storage = new MemoryStorage();
+ * using connection = new Connection(storage);
+ * connection.root["hello"] = "world";
+ * connection.commit();
+ *
+ * using other = new Connection(storage);
+ * assertEquals(other.root["hello"], "world");
+ * ```
+ *
+ * @typeParam Root The type of the root object.
+ */
+export class Connection<Root extends object = DefaultRoot>
+  implements Disposable {
+  /** The storage underneath. */
+  readonly storage: Storage;
+  /** The root object: whatever can be reached from it is stored. */
+  readonly root: Root;
+  #session: Session;
+  #objects: LiveObjects;
+  #ownsStorage: boolean;
+  #detectForgottenChanges: boolean;
+  #isPast: boolean;
+  #closed = false;
+  #transacting = false;
+
+  /**
+   * Connects to a storage, or to the journal file at a path, which is made if
+   * there is none and closed with the connection. An empty storage gets its
+   * root object at once. What is no journal, `Connection.open` opens.
+   *
+   * With `at` it is read-only, and a file at a path is opened for reading only.
+   *
+   * @throws {ConnectionError} if there was no root object at the moment `at`.
+   * @throws {ClassError} if a class cannot be registered, or the root is of another class.
+   * @throws {StorageError} if the file cannot be opened, or the storage cannot
+   * show the moment `at`.
+   */
+  constructor(
+    storage: Storage | string,
+    options: ConnectionOptions<Root> = {},
+  ) {
+    const classes = new ClassRegistry(PROGRAM_CLASSES);
+    for (const [name, value] of Object.entries(options.classes ?? {})) {
+      classes.register(name, value);
+    }
+    const cacheSize = checkCacheSize(options.cacheSize ?? 100_000);
+    this.#detectForgottenChanges = options.detectForgottenChanges ?? false;
+    this.#ownsStorage = typeof storage === "string";
+    const { at } = options;
+    this.#isPast = at !== undefined;
+    this.storage = typeof storage === "string"
+      ? openJournal(storage, { readonly: this.#isPast })
+      : storage;
+    try {
+      this.#session = this.storage.session(at === undefined ? {} : { at });
+      this.#objects = new LiveObjects(
+        this,
+        this.#session,
+        (oid) => this.#read(oid),
+        classes,
+        cacheSize,
+        this.#isPast,
+      );
+      const root = this.#openRoot(options.rootClass, classes);
+      this.root = root as unknown as Root;
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  /**
+   * Opens the database at a place, whatever is there, and connects to it: a
+   * file of any format, or a server at `tcp:HOST:PORT` or `unix:PATH`. Closing
+   * the connection closes the storage. See {@linkcode openStorage}.
+   *
+   * With `at` a file is opened for reading only, and not made.
+   *
+   * @throws {StorageError} if the file is no database of ours, or cannot be opened.
+   * @throws {ServerUnavailableError} if no server answers at the address.
+   *
+   * @example
+   * ```ts
+   * import { Connection } from "@dhara/dhara";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const path = Deno.makeTempDirSync() + "/example.sqlite";
+   * using connection = await Connection.open(path);
+   * connection.root["hello"] = "world";
+   * connection.commit();
+   * assertEquals(connection.root["hello"], "world");
+   * ```
+   *
+   * @typeParam Root The type of the root object.
+   */
+  static async open<Root extends object = DefaultRoot>(
+    place: string,
+    options: ConnectionOptions<Root> & OpenStorageOptions = {},
+  ): Promise<Connection<Root>> {
+    const { at, readonly, sync, create, repair } = options;
+    // A server says by itself that it has no past.
+    const past = at !== undefined && !serverAt(place);
+    const storage = await openStorage(place, {
+      ...(readonly || past ? { readonly: true } : {}),
+      ...(sync === undefined ? {} : { sync }),
+      ...(create === undefined ? {} : { create }),
+      ...(repair === undefined ? {} : { repair }),
+    });
+    try {
+      const connection = new Connection<Root>(storage, options);
+      connection.#ownsStorage = true;
+      return connection;
+    } catch (error) {
+      storage.close();
+      throw error;
+    }
+  }
+
+  #openRoot(
+    rootClass: PersistentClass | undefined,
+    classes: ClassRegistry,
+  ): PersistentObject {
+    const type = rootClass ?? classes.classOf("PersistentDict")!;
+    let root = this.get(ROOT_OID);
+    if (root === undefined && this.#isPast) {
+      throw new ConnectionError(
+        `Cannot show the database as of ${
+          describeTid(this.tid)
+        }: there was no root object yet`,
+      );
+    }
+    if (root === undefined) {
+      const made = this.#makeRoot(type);
+      try {
+        this.commit();
+        root = made;
+      } catch (error) {
+        if (error instanceof ReadonlyError) {
+          throw new ReadonlyError(
+            `Cannot open ${
+              "path" in this.storage ? this.storage.path : "the database"
+            }: nothing was ever stored in it, and it was opened for reading only, so no root object can be made`,
+            { cause: error },
+          );
+        }
+        // Somebody else may have made it in the meantime.
+        if (!(error instanceof WriteConflictError)) throw error;
+        this.abort();
+        root = this.get(ROOT_OID)!;
+      }
+    }
+    const found = root._p_className;
+    if (rootClass !== undefined && !(root instanceof rootClass)) {
+      throw new ClassError(
+        `Cannot open the database: its root is a ${found}, not a ${rootClass.name}`,
+      );
+    }
+    return root;
+  }
+
+  #makeRoot(type: PersistentClass): PersistentObject {
+    const made = new type();
+    try {
+      this.#objects.adopt(slotOf(made)!, ROOT_OID);
+    } catch (cause) {
+      if (!(cause instanceof ClassError)) throw cause;
+      throw new ClassError(
+        `Cannot make the root object: ${cause.message}`,
+        { cause },
+      );
+    }
+    return made;
+  }
+
+  /** How many objects are held in memory; more than `cacheSize` only within a transaction. */
+  get cacheCount(): number {
+    return this.#objects.cache.count;
+  }
+
+  /** How many objects to keep in memory between transactions, about. */
+  get cacheSize(): number {
+    return this.#objects.cache.size;
+  }
+
+  set cacheSize(size: number) {
+    this.#objects.cache.size = checkCacheSize(size);
+  }
+
+  /** How many times an object's state was loaded from the storage. */
+  get loadCount(): number {
+    return this.#objects.loadCount;
+  }
+
+  /** The number of the transaction under way: 1 for the first; each `commit()` and `abort()` begins the next. */
+  get transactionSerial(): number {
+    return this.#objects.serial;
+  }
+
+  /** The snapshot that this transaction reads, in microseconds since 1970. */
+  get tid(): number {
+    return this.#session.tid;
+  }
+
+  /** Whether there are changes that `commit()` would store. */
+  get hasChanges(): boolean {
+    return this.#objects.changed.size > 0;
+  }
+
+  /**
+   * Returns the object with a number, or `undefined` if there is none in this
+   * snapshot. That counts as access, too.
+   *
+   * @throws {ConnectionError} if the connection was closed.
+   */
+  get(oid: Oid): PersistentObject | undefined {
+    this.#checkOpen("get()");
+    if (!Number.isSafeInteger(oid) || oid < 0) {
+      throw new ConnectionError(
+        `Cannot get object ${
+          String(oid)
+        }: an object's number is an integer from 0 to 2^53 - 1`,
+      );
+    }
+    try {
+      const slot = this.#objects.find(oid);
+      slot.noteAccess();
+      return slot.self;
+    } catch (error) {
+      if (!(error instanceof ObjectNotFoundError && error.oid === oid)) {
+        throw error;
+      }
+      // Somebody who makes it gets in the way of who goes on without it.
+      this.#objects.noteMissing(oid);
+      return undefined;
+    }
+  }
+
+  /**
+   * Makes all changes since the last `commit()` or `abort()` durable, all of
+   * them or none, and moves to the newest snapshot. If it throws, nothing was
+   * stored, and the changes are still there. A storage that keeps a history
+   * keeps a note and a user with the transaction, if there is anything to store.
+   *
+   * @throws {WriteConflictError} if somebody else has changed an object that
+   * this transaction accessed: call `abort()` and start over.
+   * @throws {EncodeError} if something cannot be stored; the message names the path to it.
+   * @throws {ForgottenChangeError} if that was asked for, see {@linkcode ConnectionOptions}.
+   * @throws {StorageError} if the storage cannot store it, or keeps no notes.
+   * @throws {ReadonlyError} if nothing can be changed.
+   * @throws {ServerUnavailableError} if a server went away; then, alone of all,
+   * the changes may have been stored.
+   */
+  commit(options: CommitOptions = {}): void {
+    this.#checkIdle("commit()");
+    this.#commit(options);
+  }
+
+  #commit(options: CommitOptions): void {
+    this.#checkOpen("commit()");
+    if (this.#objects.failure) throw this.#objects.failure;
+    if (this.#detectForgottenChanges) {
+      checkForgottenChanges(this.#objects, this.#session);
+    }
+    if (this.hasChanges) this.#store(options);
+    else this.#objects.invalidate(this.#session.sync());
+    this.#objects.beginNext();
+  }
+
+  #store(options: CommitOptions): void {
+    const changes = this.#objects.encode();
+    let changed: readonly Oid[];
+    try {
+      changed = this.#storeRecords(changes.records, options);
+    } catch (error) {
+      this.#objects.takeBack(changes);
+      throw error;
+    }
+    // From here on nothing can fail: it is stored.
+    this.#objects.settle(changes);
+    this.#objects.invalidate(changed);
+  }
+
+  #storeRecords(
+    records: Changes["records"],
+    options: CommitOptions,
+  ): readonly Oid[] {
+    for (let attempt = 1;; attempt++) {
+      const result = this.#session.commit(records, {
+        ...options,
+        accessed: (oid) => this.#objects.wasAccessed(oid),
+      });
+      if ("tid" in result) return result.changed;
+      this.#checkConflicts(result.invalid);
+      // Nothing of it matters here: go on from the newest snapshot.
+      const before = this.#session.tid;
+      this.#moveOn(this.#session.sync());
+      if (attempt >= COMMIT_ATTEMPTS) {
+        throw this.#refused(result.invalid, this.#session.tid !== before);
+      }
+      pause(attempt);
+    }
+  }
+
+  #refused(oids: readonly Oid[], moved: boolean): DharaError {
+    const which = oids.slice(0, 3).map((oid) => `#${oid}`).join(", ");
+    return moved
+      ? new WriteConflictError(
+        `Cannot commit: somebody else was faster ${COMMIT_ATTEMPTS} times, at last with a change to object ${which}, which this transaction did not use; call abort() and start over`,
+        { oids },
+      )
+      : new StorageError(
+        `Cannot commit: the storage refuses it for a change to object ${which}, which this transaction did not use, and shows no such change; it may be damaged: verify it`,
+      );
+  }
+
+  /** The snapshot has moved in the middle of a transaction, which is fine unless it shows. */
+  #moveOn(invalid: Changed): void {
+    try {
+      this.#checkConflicts(invalid);
+    } catch (error) {
+      this.#fail(error as WriteConflictError, invalid);
+    }
+    this.#objects.invalidate(invalid);
+  }
+
+  // What `abort()` must still invalidate, since `sync()` will not tell it again.
+  #stale: Changed[] = [];
+
+  // From now on nothing can be loaded or stored until `abort()`.
+  #fail(error: ConflictError, invalid: Changed): never {
+    this.#objects.failure = error;
+    this.#stale.push(invalid);
+    throw error;
+  }
+
+  #checkConflicts(invalid: readonly Oid[] | "everything"): void {
+    const oids = this.#objects.accessed(invalid);
+    if (oids.length === 0) return;
+    throw new WriteConflictError(
+      `Cannot commit: somebody else has changed ${
+        this.#list(oids)
+      }; call abort() and start over`,
+      { oids, classes: this.#classNames(oids) },
+    );
+  }
+
+  /**
+   * Takes all changes since the last `commit()` or `abort()` back, and moves to
+   * the newest snapshot.
+   *
+   * @throws {ConnectionError} if the connection was closed.
+   */
+  abort(): void {
+    this.#checkIdle("abort()");
+    this.#abort();
+  }
+
+  #abort(): void {
+    this.#checkOpen("abort()");
+    this.#objects.dropChanges();
+    this.#objects.invalidate(this.#session.sync());
+    for (const changed of this.#stale) this.#objects.invalidate(changed);
+    this.#stale = [];
+    this.#objects.failure = undefined;
+    this.#objects.beginNext();
+  }
+
+  /**
+   * Lets go of objects within a transaction, once more than `cacheSize` are in
+   * memory: those that were not used for longest, but none that is changed. It
+   * is for a transaction that reads far more than fits into memory. What it has
+   * read stays read: a change of somebody else to it is a conflict.
+   *
+   * An object that was let go is loaded again when it is next used. So a plain
+   * array or object that the program took out of one before is no longer a part
+   * of it. Until the program's synchronous job ends, something of each object
+   * stays in memory: see the guide.
+   *
+   * @throws {ConnectionError} if the connection was closed, or a class's
+   * `_p_getState()`, `_p_setState()` or the like calls it.
+   *
+   * @example
+   * ```ts
+   * import { Connection, MemoryStorage, PersistentDict } from "@dhara/dhara";
+   * import { assertEquals } from "@std/assert";
+   *
+   * using connection = new Connection(new MemoryStorage(), { cacheSize: 10 });
+   * const { root } = connection;
+   * for (let i = 0; i < 100; i++) root[`page${i}`] = new PersistentDict([["n", i]]);
+   * connection.commit();
+   * let sum = 0;
+   * for (const page of root.values()) {
+   *   sum += page["n"];
+   *   connection.shrink();
+   * }
+   * assertEquals(sum, 4950);
+   * assertEquals(connection.cacheCount, 10);
+   * ```
+   */
+  shrink(): void {
+    this.#checkOpen("shrink()");
+    this.#checkNoHook("shrink()");
+    this.#objects.shrink();
+  }
+
+  /**
+   * Runs a function as one transaction: commits when it returns, aborts when it
+   * throws, and runs it again, on the newest snapshot, when somebody else got
+   * in the way. The function must bear running more than once.
+   *
+   * @throws {ConnectionError} if there are uncommitted changes already, or the
+   * function is asynchronous or calls `transact` itself.
+   * @throws {ConflictError} if it still conflicts after the last attempt.
+   *
+   * @example
+   * ```ts
+   * import { Connection, MemoryStorage } from "@dhara/dhara";
+   * import { assertEquals } from "@std/assert";
+   *
+   * using connection = new Connection(new MemoryStorage());
+   * const visits = connection.transact(() => {
+   *   const { root } = connection;
+   *   return root["visits"] = (root["visits"] ?? 0) + 1;
+   * });
+   * assertEquals(visits, 1);
+   * ```
+   */
+  transact<T>(
+    work: (() => T) & Synchronous<T>,
+    options: TransactOptions = {},
+  ): T {
+    const { attempts = 100 } = options;
+    if (typeof work !== "function") {
+      throw new ConnectionError(
+        `Cannot begin a transaction: transact() takes a function, not ${
+          String(work)
+        }`,
+      );
+    }
+    if (!Number.isInteger(attempts) || attempts < 1) {
+      throw new ConnectionError(
+        `Cannot begin a transaction: attempts must be an integer of 1 or more, not ${attempts}`,
+      );
+    }
+    this.#checkOpen("transact()");
+    if (this.#transacting) {
+      throw new ConnectionError(
+        "Cannot begin a transaction: transact() is running already",
+      );
+    }
+    this.#checkNoHook("transact()");
+    this.#checkNoChanges("begin a transaction");
+    this.#transacting = true;
+    try {
+      for (let attempt = 1;; attempt++) {
+        this.#abort();
+        let running: PromiseLike<unknown> | undefined;
+        try {
+          const result = work();
+          if (isPromise(result)) {
+            running = result;
+            throw new ConnectionError(
+              "Cannot commit: the function given to transact() is asynchronous",
+            );
+          }
+          this.#commit(options);
+          return result;
+        } catch (error) {
+          try {
+            this.#abort();
+          } catch {
+            // Such as a server that is gone: what came first tells more.
+          }
+          if (running !== undefined) this.#waitFor(running);
+          if (!(error instanceof ConflictError) || attempt >= attempts) {
+            throw error;
+          }
+        }
+        pause(attempt);
+      }
+    } finally {
+      this.#transacting = false;
+    }
+  }
+
+  // A function that goes on after its transaction has ended must change nothing.
+  #waitFor(running: PromiseLike<unknown>): void {
+    this.#objects.locked = new ConnectionError(
+      "Cannot use the connection: the asynchronous function given to transact() has not ended yet; its changes are not stored",
+    );
+    const end = () => {
+      this.#objects.locked = undefined;
+      try {
+        if (!this.#closed) this.#abort();
+      } catch {
+        // The next transaction will find out.
+      }
+    };
+    // Whatever becomes of it was not asked for.
+    Promise.resolve(running).then(end, end);
+  }
+
+  /**
+   * Packs the storage: drops objects that cannot be reached from the root, and
+   * old revisions, except for what it is told to keep.
+   *
+   * @throws {ConnectionError} if there are uncommitted changes.
+   * @throws {StorageError} if the storage cannot be packed.
+   */
+  pack(options: PackOptions = {}): void {
+    this.#checkOpen("pack()");
+    this.#checkIdle("pack()");
+    this.#checkNoChanges("pack");
+    this.storage.pack(options);
+    this.#abort();
+  }
+
+  /**
+   * Ends the connection; uncommitted changes are dropped, and its objects can
+   * no longer be used. The storage is closed too if the connection was made
+   * from a path. Closing twice is fine.
+   */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    // Either may be missing if the constructor failed.
+    this.#objects?.close();
+    this.#session?.close();
+    if (this.#ownsStorage) this.storage?.close();
+  }
+
+  /** Ends the connection, as `close()` does. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #read(oid: Oid): Uint8Array {
+    if (this.#objects.failure) throw this.#objects.failure;
+    try {
+      return this.#session.load(oid);
+    } catch (error) {
+      if (!(error instanceof ReadConflictError)) throw error;
+      return this.#readNewer(oid, error);
+    }
+  }
+
+  // The storage no longer has our snapshot. That is fine as long as nothing
+  // that the transaction has seen is different in the newest one.
+  #readNewer(oid: Oid, cause: ReadConflictError): Uint8Array {
+    const invalid = this.#session.sync();
+    const conflicts = this.#objects.accessed(invalid);
+    if (conflicts.length > 0) {
+      const error = new ReadConflictError(
+        `Cannot load object #${oid}: somebody else has changed ${
+          this.#list(conflicts)
+        } since this transaction began; call abort() and start over`,
+        { oids: conflicts, classes: this.#classNames(conflicts) },
+        { cause },
+      );
+      this.#fail(error, invalid);
+    }
+    this.#objects.invalidate(invalid);
+    return this.#session.load(oid);
+  }
+
+  #checkOpen(what: string): void {
+    if (this.#closed) {
+      throw new ConnectionError(
+        `Cannot call ${what}: the connection was closed`,
+      );
+    }
+    if (this.#objects.locked) throw this.#objects.locked;
+  }
+
+  /** Nothing must be going on that needs the transaction as it is. */
+  #checkIdle(what: string): void {
+    this.#checkNoHook(what);
+    if (this.#transacting) {
+      throw new ConnectionError(
+        `Cannot call ${what}: transact() is running, which commits when its function returns, and aborts when it throws`,
+      );
+    }
+  }
+
+  #checkNoHook(what: string): void {
+    if (this.#objects.busy) {
+      throw new ConnectionError(
+        `Cannot call ${what}: ${this.#objects.busy}`,
+      );
+    }
+  }
+
+  #checkNoChanges(what: string): void {
+    if (!this.hasChanges) return;
+    throw new ConnectionError(
+      `Cannot ${what}: there are uncommitted changes to ${
+        this.#list([...this.#objects.changed.keys()])
+      }; call commit() or abort() first`,
+    );
+  }
+
+  /** How a message names objects; one that is not in memory has no class. */
+  #list(oids: readonly Oid[]): string {
+    const names = oids.slice(0, 3).map((oid) => {
+      const slot = this.#objects.cache.get(oid);
+      return slot ? describe(slot) : `object #${oid}`;
+    }).join(", ");
+    const more = oids.length - 3;
+    return more > 0 ? `${names} and ${more} more` : names;
+  }
+
+  #classNames(oids: readonly Oid[]): string[] {
+    return oids.map((oid) =>
+      this.#objects.cache.get(oid)?.self._p_className ?? ""
+    );
+  }
+}
+
+function isPromise(value: unknown): value is PromiseLike<unknown> {
+  return typeof value === "object" && value !== null &&
+    slotOf(value) === undefined &&
+    typeof (value as Partial<PromiseLike<unknown>>).then === "function";
+}
+
+function checkCacheSize(size: number): number {
+  if (!Number.isSafeInteger(size) || size < 1) {
+    throw new ConnectionError(
+      `Cannot set the cache size to ${size}: it must be an integer of 1 or more`,
+    );
+  }
+  return size;
+}

@@ -1,0 +1,165 @@
+/**
+ * Whether a database is as it should be.
+ *
+ * @module
+ */
+import { DharaError, StorageError } from "../errors.ts";
+import type { Oid } from "../serialize/record.ts";
+import { disk, type Files } from "../files/file.ts";
+import { text } from "../storage/journal/journal.ts";
+import { JournalVerifier } from "../storage/journal/verify.ts";
+import { type Format, formatOf } from "../open_storage.ts";
+import { SqliteDatabase } from "../storage/sqlite/database.ts";
+import { loadSqlite } from "../storage/sqlite/library.ts";
+import { SqliteVerifier } from "../storage/sqlite/verify.ts";
+
+export type { Format } from "../open_storage.ts";
+
+/** How far {@linkcode verify} has come. */
+export interface VerifyProgress {
+  /** What it does: reading the file, then following the references. */
+  readonly phase: "journal" | "objects";
+  /** So many bytes or objects so far. */
+  readonly done: number;
+  /** So many there are. */
+  readonly total: number;
+}
+
+/** Settings of {@linkcode verify}. */
+export interface VerifyOptions {
+  /** Is called now and then. */
+  readonly onProgress?: (progress: VerifyProgress) => void;
+}
+
+/** What {@linkcode verify} has found. */
+export interface VerifyReport {
+  /** The file, as it was given. */
+  readonly path: string;
+  /** What kind of file it is. */
+  readonly format: Format;
+  /** How many bytes of it were read: all that it had then. */
+  readonly size: number;
+  /** How many transactions the file holds, without what a pack has merged. */
+  readonly transactions: number;
+  /** How many records it holds, old revisions included. */
+  readonly records: number;
+  /** How many objects there are. */
+  readonly objects: number;
+  /** How many of them can be reached from the root. */
+  readonly reachable: number;
+  /** How many cannot; a pack drops them. */
+  readonly unreachable: number;
+  /** How many of those that can be reached cannot be loaded, since their records are damaged. */
+  readonly unreadable: number;
+  /** Whether there is neither damage nor a dangling reference. */
+  readonly good: boolean;
+  /** What is damaged, and where: the first hundred. */
+  readonly damage: readonly {
+    /** Where, in bytes from the beginning of the file; 0 in SQLite, which hides its places. */
+    readonly offset: number;
+    /** What is wrong there. */
+    readonly message: string;
+  }[];
+  /** How many places are damaged. */
+  readonly damageCount: number;
+  /** References that lead nowhere from what can be reached: the first hundred. */
+  readonly dangling: readonly {
+    /** The object that is not there. */
+    readonly oid: Oid;
+    /** One that refers to it. */
+    readonly from: Oid;
+  }[];
+  /** How many such references there are. */
+  readonly danglingCount: number;
+  /** What is worth knowing and no damage. */
+  readonly notes: readonly string[];
+}
+
+/** Lets others have a turn after so many milliseconds. */
+const TURN = 20;
+
+/**
+ * Reads a whole database file, a journal or SQLite, and tells what is wrong
+ * with it: every checksum and length, the order of the transactions, the references from each revision
+ * to the one before, the index against the journal, and what can be reached
+ * from the root. Nothing is changed, and a server may go on using the file: it
+ * is read as it was when this began.
+ *
+ * @throws {StorageError} if it cannot be read, or is not a database.
+ *
+ * @example
+ * ```ts
+ * import { Connection, verify } from "@dhara/dhara";
+ * import { assert, assertEquals } from "@std/assert";
+ *
+ * const directory = Deno.makeTempDirSync();
+ * const path = `${directory}/example.dhara`;
+ * {
+ *   using connection = new Connection(path);
+ *   connection.root["hello"] = "world";
+ *   connection.commit();
+ * }
+ * const report = await verify(path);
+ * assert(report.good);
+ * assertEquals(report.damage, []);
+ * assertEquals(report.objects, 1);
+ * Deno.removeSync(directory, { recursive: true });
+ * ```
+ */
+export async function verify(
+  path: string,
+  options: VerifyOptions = {},
+): Promise<VerifyReport> {
+  return await verifyOn(disk, path, options);
+}
+
+/** Does what `verify` does, on any file system; SQLite has its own. */
+export async function verifyOn(
+  files: Files,
+  path: string,
+  { onProgress }: VerifyOptions = {},
+): Promise<VerifyReport> {
+  let file: { close(): void } | undefined;
+  try {
+    if (files === disk && isSqlite(path)) {
+      const database = file = new SqliteDatabase(await loadSqlite(path), path, {
+        readonly: true,
+      });
+      return await inTurns(new SqliteVerifier(database).run(), onProgress);
+    }
+    const journal = file = files.open(path, { write: false });
+    return await inTurns(new JournalVerifier(journal, path).run(), onProgress);
+  } catch (error) {
+    if (error instanceof DharaError) throw error;
+    const why = error instanceof Deno.errors.NotFound
+      ? "there is no such file"
+      : text(error);
+    throw new StorageError(`Cannot verify ${path}: ${why}`, { cause: error });
+  } finally {
+    file?.close();
+  }
+}
+
+function isSqlite(path: string): boolean {
+  try {
+    return formatOf(path) === "sqlite";
+  } catch {
+    // The journal's verifier tells more about files that are none.
+    return false;
+  }
+}
+
+async function inTurns(
+  steps: Generator<VerifyProgress, VerifyReport>,
+  onProgress: VerifyOptions["onProgress"],
+): Promise<VerifyReport> {
+  let turn = performance.now();
+  for (;;) {
+    const step = steps.next();
+    if (step.done) return step.value;
+    onProgress?.(step.value);
+    if (performance.now() - turn < TURN) continue;
+    await new Promise((resolve) => setTimeout(resolve));
+    turn = performance.now();
+  }
+}

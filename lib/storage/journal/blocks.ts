@@ -1,0 +1,216 @@
+/**
+ * A journal as a list of moments, and copying the beginning of one.
+ *
+ * @module
+ */
+import { crc32 } from "node:zlib";
+import { DamagedFileError, StorageError } from "../../errors.ts";
+import { type OpenFile, readFully, writeFully } from "../../files/file.ts";
+import { ChunkReader } from "./chunk_reader.ts";
+import {
+  BLOCK_HEAD,
+  BLOCK_TRAILER,
+  type BlockHead,
+  BlockKind,
+  checkMagic,
+  decodeBlockHead,
+  decodeHeader,
+  decodeSlot,
+  type Header,
+  HEADER_SIZE,
+  SLOT_SIZE,
+  SLOTS,
+  viewOf,
+} from "./format.ts";
+import { decodeMetadata, type Notes } from "../notes.ts";
+import type { Tid } from "../storage.ts";
+
+/** How much is copied at once. */
+const PIECE = 1024 * 1024;
+
+/** A place in a journal where what is before it is a good database. */
+export interface Moment {
+  /** The last transaction up to there. */
+  readonly tid: Tid;
+  /** Where the last block up to there begins. */
+  readonly last: number;
+  /** Where it ends. */
+  readonly end: number;
+  /** How many records the transaction has, or the pack has copied. */
+  readonly records: number;
+  /** How many bytes they take in the file. */
+  readonly bytes: number;
+  /** Whether a pack has merged this transaction with all before it. */
+  readonly packed: boolean;
+}
+
+/**
+ * Returns the header of a journal, `undefined` if the file is empty.
+ *
+ * @throws {StorageError} if it is not a journal.
+ */
+export function readHeader(
+  file: OpenFile,
+  name: string,
+): Header | undefined {
+  const start = new Uint8Array(HEADER_SIZE);
+  const count = readFully(file, start, 0);
+  if (count === 0) return undefined;
+  checkMagic(start.subarray(0, count), name);
+  const header = decodeHeader(start);
+  if (header.good && count === HEADER_SIZE) return header;
+  throw new DamagedFileError(
+    `Cannot read ${name}: its header is damaged`,
+    { path: name, offset: 0 },
+  );
+}
+
+/**
+ * Goes through the moments of a journal, the oldest first. It ends before a
+ * transaction that was not written to its end.
+ *
+ * @throws {DamagedFileError} where there is no good block, or the file was cut.
+ */
+export function* moments(
+  file: OpenFile,
+  name: string,
+  from = HEADER_SIZE,
+): Generator<Moment, void> {
+  // Before the length: so they lead to nothing that is not there yet.
+  const led = slotsLeadTo(file);
+  const size = file.size();
+  const reader = new ChunkReader(file);
+  // A pack begins with copies and index blocks, which are complete before the
+  // first transaction. What it copies later belongs to the transaction after it.
+  let copied: Moment | undefined;
+  let records = 0;
+  let transactions = 0;
+  let at = from;
+  while (at < size) {
+    const head = headAt(reader, at, size, name);
+    if (head === undefined) break;
+    const { kind, tid, count, length } = head;
+    const end = at + length;
+    if (kind === BlockKind.transaction) {
+      if (copied !== undefined) yield copied;
+      copied = undefined;
+      transactions++;
+      const packed = false;
+      yield { tid, last: at, end, records: count, bytes: length, packed };
+    } else if (kind === BlockKind.copy) {
+      copied = undefined;
+      records += count;
+    } else if (records > 0 && transactions === 0) {
+      const bytes = end - from;
+      copied = { tid, last: at, end, records, bytes, packed: true };
+    }
+    at = end;
+  }
+  if (copied !== undefined) yield copied;
+  if (led < at) return;
+  throw new DamagedFileError(
+    `Cannot read ${name} any further: it was cut at byte ${at}, since its header leads to byte ${led}`,
+    { path: name, offset: at },
+  );
+}
+
+/** Returns the furthest place that the slots lead to, which was there when they were written. */
+function slotsLeadTo(file: OpenFile): number {
+  const start = new Uint8Array(HEADER_SIZE);
+  readFully(file, start, 0);
+  return Math.max(
+    ...SLOTS.map((at) => decodeSlot(start.subarray(at))?.offset ?? 0),
+  );
+}
+
+/** Returns what was noted at the transaction of a moment. */
+export function notesAt(file: OpenFile, { last }: Moment): Notes {
+  const start = new Uint8Array(BLOCK_HEAD);
+  readFully(file, start, last);
+  const metadata = new Uint8Array(decodeBlockHead(start, last)?.metadata ?? 0);
+  readFully(file, metadata, last + BLOCK_HEAD);
+  return decodeMetadata(metadata) ?? {};
+}
+
+/** Returns the head at an offset, `undefined` if there is no whole block. */
+function headAt(
+  reader: ChunkReader,
+  offset: number,
+  size: number,
+  name: string,
+): BlockHead | undefined {
+  const left = size - offset;
+  if (left < BLOCK_HEAD) return undefined;
+  const bytes = reader.bytes(offset, BLOCK_HEAD, size);
+  const head = bytes && decodeBlockHead(bytes, offset);
+  if (head === undefined) {
+    if (bytes?.every((byte) => byte === 0)) return undefined;
+    throw new DamagedFileError(
+      `Cannot read ${name} any further: it is damaged at byte ${offset}: there is no good block`,
+      { path: name, offset },
+    );
+  }
+  if (head.length > left) return undefined;
+  if (head.length === left) {
+    const trailer = reader.bytes(size - BLOCK_TRAILER, BLOCK_TRAILER, size);
+    if (trailer?.every((byte) => byte === 0)) return undefined;
+  }
+  return head;
+}
+
+/**
+ * Compares whole blocks with their checksums.
+ *
+ * @throws {DamagedFileError} if one is wrong.
+ */
+export function checkBlocks(
+  file: OpenFile,
+  from: number,
+  to: number,
+  name: string,
+): void {
+  const reader = new ChunkReader(file);
+  for (let at = Math.max(from, HEADER_SIZE); at < to;) {
+    const { kind, length } = headAt(reader, at, to, name)!;
+    const end = at + length;
+    let crc = 0;
+    for (const bytes of pieces(file, at, end - 4, name)) {
+      crc = crc32(bytes, crc);
+    }
+    const right = viewOf(reader.bytes(end - 4, 4, to)!).getUint32(0);
+    // The index can be made anew from the rest.
+    if (crc !== right && kind !== BlockKind.index) {
+      throw new DamagedFileError(
+        `Cannot read ${name}: it is damaged at byte ${at}: the block's checksum is wrong; see dhara db verify`,
+        { path: name, offset: at },
+      );
+    }
+    at = end;
+  }
+}
+
+/**
+ * Takes the slots away: they may lead to what the file does not have, and
+ * without them whoever opens it looks at every block.
+ */
+export function clearSlots(file: OpenFile): void {
+  for (const at of SLOTS) writeFully(file, new Uint8Array(SLOT_SIZE), at);
+}
+
+/** Reads a part of a file piece by piece. */
+export function* pieces(
+  file: OpenFile,
+  from: number,
+  to: number,
+  name: string,
+): Generator<Uint8Array> {
+  for (let at = from; at < to; at += PIECE) {
+    const bytes = new Uint8Array(Math.min(PIECE, to - at));
+    if (readFully(file, bytes, at) < bytes.length) {
+      throw new StorageError(
+        `Cannot read ${name}: it became shorter while it was read; try again`,
+      );
+    }
+    yield bytes;
+  }
+}

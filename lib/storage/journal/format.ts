@@ -1,0 +1,231 @@
+/**
+ * The bytes of a journal, without any file: the header, the slots, and the
+ * heads of blocks and entries. `docs/format.md` describes them.
+ *
+ * @module
+ */
+import { crc32 } from "node:zlib";
+import { StorageError } from "../../errors.ts";
+import type { Oid } from "../../serialize/record.ts";
+import type { Tid } from "../storage.ts";
+
+/** The bytes that a journal begins with. */
+export const MAGIC = "DHARA-1\n";
+/** The version of the format. */
+export const VERSION = 1;
+/** The length of what comes before the first block: three sectors. */
+export const HEADER_SIZE = 1536;
+/** Where the two slots are: each in its own sector, so that writing one spares the rest. */
+export const SLOTS = [512, 1024] as const;
+/** The length of a slot. */
+export const SLOT_SIZE = 20;
+/** The length of a block's head. */
+export const BLOCK_HEAD = 48;
+/** The length of a block's trailer. */
+export const BLOCK_TRAILER = 12;
+/** The length of an entry's head: the record follows. */
+export const ENTRY_HEAD = 24;
+/** The length of what the header says, its checksum included. */
+export const HEADER_HEAD = 36;
+
+/** Set in the number of packs while a pack is writing the file. */
+const PACKING = 0x80000000;
+
+/** What is in a journal's header. */
+export interface Header {
+  /** Tells this database from others: 16 random bytes. */
+  readonly database: Uint8Array;
+  /** How often it was packed. */
+  readonly packs: number;
+  /** Whether it is what a pack is writing, or was when it was interrupted. */
+  readonly packing?: boolean;
+}
+
+/** A hint to where an index block is. */
+export interface Slot {
+  readonly offset: number;
+  readonly tid: Tid;
+}
+
+/** The kinds of blocks. */
+export const BlockKind = {
+  /** One transaction. */
+  transaction: 0x54584e31, // TXN1
+  /** Records that a pack has copied: nothing without the block that follows. */
+  copy: 0x43505931, // CPY1
+  /** A part of the index. */
+  index: 0x49445831, // IDX1
+} as const;
+
+/** What is in the head of a block. */
+export interface BlockHead {
+  readonly kind: number;
+  /** How many entries, or pages of the index. */
+  readonly count: number;
+  /** Where the block begins. */
+  readonly offset: number;
+  /** How long it is, head and trailer included. */
+  readonly length: number;
+  /** The transaction; of other blocks, the last transaction up to there. */
+  readonly tid: Tid;
+  /** The first number that was never given out. */
+  readonly next: Oid;
+  /** How long the metadata is, which follows the head. */
+  readonly metadata: number;
+}
+
+/** Returns a view of the same bytes. */
+export function viewOf(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+/** Reads an unsigned integer of 8 bytes; inexact from 2^53 on, which is too large for anything here. */
+export function getUint64(view: DataView, at: number): number {
+  return view.getUint32(at) * 0x100000000 + view.getUint32(at + 4);
+}
+
+/** Writes an unsigned integer of 8 bytes. */
+export function setUint64(view: DataView, at: number, value: number): void {
+  view.setUint32(at, Math.floor(value / 0x100000000));
+  view.setUint32(at + 4, value >>> 0);
+}
+
+/** Returns the header, and room for the slots. */
+export function encodeHeader(
+  { database, packs, packing = false }: Header,
+): Uint8Array {
+  const bytes = new Uint8Array(HEADER_SIZE);
+  const view = viewOf(bytes);
+  bytes.set(new TextEncoder().encode(MAGIC));
+  view.setUint32(8, VERSION);
+  bytes.set(database, 12);
+  view.setUint32(28, packing ? packs + PACKING : packs);
+  view.setUint32(32, crc32(bytes.subarray(0, 32)));
+  return bytes;
+}
+
+/** Returns what the header says, and whether its checksum is right. */
+export function decodeHeader(bytes: Uint8Array): Header & { good: boolean } {
+  const view = viewOf(bytes);
+  const good = view.getUint32(32) === crc32(bytes.subarray(0, 32));
+  const packs = view.getUint32(28);
+  return {
+    database: bytes.slice(12, 28),
+    packs: packs % PACKING,
+    packing: packs >= PACKING,
+    good,
+  };
+}
+
+/**
+ * Makes sure that a file is a journal of a version that we know.
+ *
+ * @throws {StorageError} if it is not.
+ */
+export function checkMagic(bytes: Uint8Array, path: string): void {
+  if (!startsWithMagic(bytes)) {
+    const kind = kindOf(bytes);
+    throw new StorageError(
+      `Cannot open ${path}: it is not a Dhara journal${
+        kind === undefined ? "" : `, it seems to be ${kind}`
+      }`,
+    );
+  }
+  // Where the checksum is wrong, the version may be.
+  const { good } = decodeHeader(bytes);
+  const version = viewOf(bytes).getUint32(8);
+  if (good && version !== VERSION) {
+    throw new StorageError(
+      `Cannot open ${path}: it is a Dhara journal of version ${version}, and this Dhara knows version ${VERSION} only`,
+    );
+  }
+}
+
+/** Whether a file that begins with these bytes is a journal, as far as they tell. */
+export function startsWithMagic(bytes: Uint8Array): boolean {
+  return startsWith(bytes, MAGIC);
+}
+
+function kindOf(bytes: Uint8Array): string | undefined {
+  if (startsWith(bytes, "SQLite format 3\0")) return "an SQLite database";
+  if (startsWith(bytes, "SHELF-1\n")) return "a Durus file (SHELF-1)";
+  if (startsWith(bytes, "DFS20\0")) return "a Durus file (DFS20)";
+  if (startsWith(bytes, "FS21")) return "a ZODB file";
+  return undefined;
+}
+
+function startsWith(bytes: Uint8Array, text: string): boolean {
+  return bytes.length >= text.length &&
+    Array.from(text).every((char, i) => char.charCodeAt(0) === bytes[i]);
+}
+
+/** Whether a file of these bytes is what is left when making a journal was interrupted. */
+export function isUnfinishedHeader(bytes: Uint8Array): boolean {
+  // After a power failure the length may be there without the bytes.
+  if (bytes.every((byte) => byte === 0)) return bytes.length <= HEADER_SIZE;
+  if (bytes.length >= HEADER_SIZE) return false;
+  const whole = encodeHeader({ database: new Uint8Array(16), packs: 0 });
+  // What has a slot was used, and cut.
+  return bytes.subarray(0, 12).every((byte, i) => byte === whole[i]) &&
+    bytes.subarray(HEADER_HEAD).every((byte) => byte === 0);
+}
+
+/** Returns the bytes of a slot. */
+export function encodeSlot({ offset, tid }: Slot): Uint8Array {
+  const bytes = new Uint8Array(SLOT_SIZE);
+  const view = viewOf(bytes);
+  setUint64(view, 0, offset);
+  setUint64(view, 8, tid);
+  view.setUint32(16, crc32(bytes.subarray(0, 16)));
+  return bytes;
+}
+
+/** Returns what a slot says, or `undefined` if it is empty or damaged. */
+export function decodeSlot(bytes: Uint8Array): Slot | undefined {
+  const view = viewOf(bytes);
+  const offset = getUint64(view, 0);
+  if (offset === 0) return undefined;
+  if (view.getUint32(16) !== crc32(bytes.subarray(0, 16))) return undefined;
+  return { offset, tid: getUint64(view, 8) };
+}
+
+/** Returns the bytes of a block's head. */
+export function encodeBlockHead(head: BlockHead): Uint8Array {
+  const bytes = new Uint8Array(BLOCK_HEAD);
+  const view = viewOf(bytes);
+  view.setUint32(0, head.kind);
+  view.setUint32(4, head.count);
+  setUint64(view, 8, head.offset);
+  setUint64(view, 16, head.length);
+  setUint64(view, 24, head.tid);
+  setUint64(view, 32, head.next);
+  view.setUint32(40, head.metadata);
+  view.setUint32(44, crc32(bytes.subarray(0, 44)));
+  return bytes;
+}
+
+/** Returns what a block's head says, or `undefined` if it is damaged or not of that place. */
+export function decodeBlockHead(
+  bytes: Uint8Array,
+  offset: number,
+): BlockHead | undefined {
+  const view = viewOf(bytes);
+  if (view.getUint32(44) !== crc32(bytes.subarray(0, 44))) return undefined;
+  const head: BlockHead = {
+    kind: view.getUint32(0),
+    count: view.getUint32(4),
+    offset: getUint64(view, 8),
+    length: getUint64(view, 16),
+    tid: getUint64(view, 24),
+    next: getUint64(view, 32),
+    metadata: view.getUint32(40),
+  };
+  const { kind } = head;
+  const sane = head.offset === offset &&
+    (kind === BlockKind.transaction || kind === BlockKind.copy ||
+      kind === BlockKind.index) &&
+    Number.isSafeInteger(offset + head.length) &&
+    Number.isSafeInteger(head.tid) && Number.isSafeInteger(head.next) &&
+    head.length >= BLOCK_HEAD + head.metadata + BLOCK_TRAILER;
+  return sane ? head : undefined;
+}

@@ -1,0 +1,268 @@
+/**
+ * A journal as a list of transactions: what was committed when, and how to
+ * come from one block to the next and to the one before.
+ *
+ * @module
+ */
+import { DamagedFileError, StorageError } from "../../errors.ts";
+import type { Oid } from "../../serialize/record.ts";
+import type { Journal, NewEntry } from "./journal.ts";
+import {
+  BLOCK_HEAD,
+  BLOCK_TRAILER,
+  type BlockHead,
+  BlockKind,
+  decodeBlockHead,
+  ENTRY_HEAD,
+  getUint64,
+  HEADER_SIZE,
+  viewOf,
+} from "./format.ts";
+import { decodeMetadata, type Notes } from "../notes.ts";
+import { describeTid, timeOf } from "../moment.ts";
+import type { RevisionInfo, Tid, TransactionInfo } from "../storage.ts";
+
+/** Returns the head of the block that begins at an offset. */
+export function blockAt(journal: Journal, offset: number): BlockHead {
+  const head = findBlock(journal, offset);
+  if (head !== undefined) return head;
+  throw damaged(journal, offset, "there is no good block");
+}
+
+function findBlock(journal: Journal, offset: number): BlockHead | undefined {
+  const { reader, end } = journal;
+  if (offset < HEADER_SIZE || offset > end - BLOCK_HEAD) return undefined;
+  const bytes = reader.bytes(offset, BLOCK_HEAD, end);
+  const head = bytes && decodeBlockHead(bytes, offset);
+  return head && offset + head.length <= end ? head : undefined;
+}
+
+/** Returns the head of the block that ends at an offset, where another one begins. */
+function blockBefore(journal: Journal, offset: number): BlockHead {
+  const trailer = read(journal, offset - BLOCK_TRAILER, BLOCK_TRAILER);
+  const length = getUint64(viewOf(trailer), 0);
+  const head = findBlock(journal, offset - length);
+  if (head?.length === length) return head;
+  throw damaged(
+    journal,
+    offset - BLOCK_TRAILER,
+    "the end of a block does not lead to its beginning",
+  );
+}
+
+/**
+ * Goes through the blocks before an offset, the last one first. `next(limit)`
+ * goes on with the last block that begins before `limit`, and takes the short
+ * way along the index blocks if it is far.
+ */
+class BlocksBackward {
+  #at: number;
+
+  constructor(private readonly journal: Journal, from = journal.end) {
+    this.#at = from;
+  }
+
+  /** Returns the block before, `undefined` at the beginning of the journal. */
+  previous(): BlockHead | undefined {
+    if (this.#at <= HEADER_SIZE) return undefined;
+    const head = blockBefore(this.journal, this.#at);
+    this.#at = head.offset;
+    return head;
+  }
+
+  /** Skips what begins at or after a place, as far as that costs nothing. */
+  skip(isBehind: (head: BlockHead) => boolean): void {
+    for (const head of this.#indexes()) {
+      if (!isBehind(head)) return;
+      this.#at = head.offset;
+    }
+  }
+
+  // Each index block leads to the one before.
+  *#indexes(): Generator<BlockHead> {
+    const { journal } = this;
+    let offset = this.#lastIndex ?? journal.indexOffset;
+    while (offset !== 0) {
+      const head = findBlock(journal, offset);
+      // Then it takes a little longer.
+      if (head?.kind !== BlockKind.index) return;
+      if (offset < this.#at) {
+        this.#lastIndex = offset;
+        yield head;
+      }
+      const previous = getUint64(
+        viewOf(read(journal, offset + BLOCK_HEAD, 8)),
+        0,
+      );
+      if (previous >= offset) return;
+      offset = previous;
+    }
+  }
+
+  #lastIndex: number | undefined;
+}
+
+/**
+ * Returns the oldest moment that a journal can read completely: that of the
+ * pack that made it, or else 0, before the first transaction.
+ */
+export function oldestMoment(journal: Journal): Tid {
+  if (journal.end <= HEADER_SIZE) return 0;
+  const first = blockAt(journal, HEADER_SIZE);
+  return first.kind === BlockKind.transaction ? 0 : first.tid;
+}
+
+/** A moment in a journal. */
+export interface Moment {
+  /** The last transaction up to there. */
+  readonly tid: Tid;
+  /** Where everything later begins in the file. */
+  readonly end: number;
+}
+
+/**
+ * Returns the newest transaction that is not after a moment.
+ *
+ * @throws {StorageError} if a pack has dropped what was there then.
+ */
+export function findMoment(journal: Journal, moment: Tid): Moment {
+  const oldest = oldestMoment(journal);
+  if (moment < oldest) {
+    throw new StorageError(
+      `Cannot read ${journal.name} as of ${
+        describeTid(moment)
+      }: a pack has dropped what was there then; the oldest moment that can be read is ${
+        describeTid(oldest)
+      }`,
+    );
+  }
+  if (moment >= journal.tid) return { tid: journal.tid, end: journal.end };
+  const blocks = new BlocksBackward(journal);
+  blocks.skip(({ tid }) => tid > moment);
+  for (
+    let head = blocks.previous();
+    head !== undefined;
+    head = blocks.previous()
+  ) {
+    if (head.tid <= moment) {
+      return { tid: head.tid, end: head.offset + head.length };
+    }
+  }
+  return { tid: 0, end: HEADER_SIZE };
+}
+
+/** Returns a transaction's block, or `undefined` if there is none in the journal. */
+export function findTransaction(
+  journal: Journal,
+  tid: Tid,
+): BlockHead | undefined {
+  const blocks = new BlocksBackward(journal);
+  blocks.skip((head) => head.tid > tid);
+  for (
+    let head = blocks.previous();
+    head !== undefined && head.tid >= tid;
+    head = blocks.previous()
+  ) {
+    if (head.kind === BlockKind.transaction && head.tid === tid) return head;
+  }
+  return undefined;
+}
+
+/** One entry of a block, and where it and its object's revision before are. */
+export interface PlacedEntry extends NewEntry {
+  readonly offset: number;
+  readonly previous: number;
+}
+
+/** Goes through the entries of a transaction's block. */
+export function* entriesOf(
+  journal: Journal,
+  head: BlockHead,
+): Generator<PlacedEntry, void> {
+  const last = head.offset + head.length - BLOCK_TRAILER;
+  let offset = head.offset + BLOCK_HEAD + head.metadata;
+  for (let i = 0; i < head.count; i++) {
+    if (offset + ENTRY_HEAD + 8 > last) {
+      throw damaged(journal, offset, "the block has too few entries");
+    }
+    const oid = getUint64(viewOf(read(journal, offset + ENTRY_HEAD, 8)), 0);
+    const entry = journal.entry(offset, oid);
+    yield { oid, offset, ...entry };
+    offset += ENTRY_HEAD + entry.record.length;
+  }
+}
+
+/** Returns the metadata of a transaction's block, as bytes. */
+export function metadataOf(
+  journal: Journal,
+  { offset, metadata }: BlockHead,
+): Uint8Array {
+  return read(journal, offset + BLOCK_HEAD, metadata);
+}
+
+function notesAt(journal: Journal, head: BlockHead): Notes {
+  const notes = decodeMetadata(metadataOf(journal, head));
+  if (notes !== undefined) return notes;
+  throw damaged(
+    journal,
+    head.offset + BLOCK_HEAD,
+    `the note of transaction ${head.tid} is bad`,
+  );
+}
+
+/** Goes through the transactions of a journal, the newest first. */
+export function* transactionsOf(
+  journal: Journal,
+): Generator<TransactionInfo, void> {
+  const blocks = new BlocksBackward(journal);
+  for (
+    let head = blocks.previous();
+    head !== undefined;
+    head = blocks.previous()
+  ) {
+    if (head.kind !== BlockKind.transaction) continue;
+    const { tid, count: records, length: bytes } = head;
+    const notes = notesAt(journal, head);
+    yield { tid, time: timeOf(tid), records, bytes, ...notes };
+  }
+}
+
+/** Goes through the revisions of an object, the newest first. */
+export function* revisionsOf(
+  journal: Journal,
+  oid: Oid,
+): Generator<RevisionInfo, void> {
+  const blocks = new BlocksBackward(journal);
+  let offset = journal.offsetOf(oid);
+  while (offset !== 0) {
+    const { tid, record, previous } = journal.entry(offset, oid);
+    // The block that it is in, which comes before that of the last one.
+    blocks.skip((head) => head.offset > offset);
+    let head = blocks.previous();
+    while (head !== undefined && head.offset > offset) head = blocks.previous();
+    const notes = head?.kind === BlockKind.transaction
+      ? notesAt(journal, head)
+      : {};
+    yield { tid, time: timeOf(tid), bytes: record.length, ...notes };
+    offset = previous;
+  }
+}
+
+function read(journal: Journal, offset: number, length: number): Uint8Array {
+  const bytes = offset + length <= journal.end
+    ? journal.reader.bytes(offset, length, journal.end)
+    : undefined;
+  if (bytes !== undefined) return bytes;
+  throw damaged(journal, offset, "the file ends too early");
+}
+
+function damaged(
+  journal: Journal,
+  offset: number,
+  why: string,
+): DamagedFileError {
+  return new DamagedFileError(
+    `Cannot read the history of ${journal.name}: the file is damaged at byte ${offset}: ${why}`,
+    { path: journal.name, offset },
+  );
+}

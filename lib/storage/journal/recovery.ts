@@ -1,0 +1,475 @@
+/**
+ * Opens a journal: finds the newest index block, reads what follows it, cuts
+ * off a transaction that was not written to its end, and refuses damage.
+ *
+ * @module
+ */
+import { crc32 } from "node:zlib";
+import { DamagedFileError, StorageError } from "../../errors.ts";
+import {
+  type Files,
+  type OpenFile,
+  readFully,
+  writeFully,
+} from "../../files/file.ts";
+import { ChunkReader } from "./chunk_reader.ts";
+import { Journal } from "./journal.ts";
+import {
+  BLOCK_HEAD,
+  BLOCK_TRAILER,
+  type BlockHead,
+  BlockKind,
+  checkMagic,
+  decodeBlockHead,
+  decodeHeader,
+  decodeSlot,
+  encodeHeader,
+  ENTRY_HEAD,
+  getUint64,
+  type Header,
+  HEADER_SIZE,
+  isUnfinishedHeader,
+  SLOT_SIZE,
+  SLOTS,
+  viewOf,
+} from "./format.ts";
+import { DamagedPage, type IndexBlock, readIndexBlock } from "./index.ts";
+
+/** How to open a journal. */
+export interface OpenOptions {
+  readonly readonly: boolean;
+  readonly repair: boolean;
+  readonly sync: boolean;
+  readonly indexInMemory: boolean;
+}
+
+/** What opening a file with `repair` has changed in it. */
+export interface Repair {
+  /**
+   * What was done: damage and what followed was cut off (`cut`), a transaction
+   * that was never confirmed was cut off (`unfinished`), the index or the
+   * header was written anew.
+   */
+  readonly kind: "cut" | "unfinished" | "index" | "header";
+  /** Where, in bytes from the beginning of the file. */
+  readonly offset: number;
+  /** How many bytes were cut off, 0 if none were. */
+  readonly bytes: number;
+  /** The file that holds what was cut off. */
+  readonly saved?: string;
+}
+
+/** How much is read at once where it is not kept. */
+const PIECE = 1024 * 1024;
+
+/** Returns the journal of an open file, which is made one if it is empty. */
+export function openJournal(
+  files: Files,
+  file: OpenFile,
+  path: string,
+  name: string,
+  options: OpenOptions,
+): Journal {
+  const bytes = new Uint8Array(HEADER_SIZE);
+  const start = bytes.subarray(0, readFully(file, bytes, 0));
+  // After the slots: so they lead to nothing that is not there yet, should
+  // somebody be writing.
+  const size = start.length < HEADER_SIZE ? start.length : file.size();
+  if (size <= HEADER_SIZE && isUnfinishedHeader(start)) {
+    const database = crypto.getRandomValues(new Uint8Array(16));
+    const header = { database, packs: 0 };
+    if (!options.readonly) createJournal(files, file, path, header);
+    return new Journal(file, name, header, options);
+  }
+  checkMagic(start, name);
+  const header = readHeader(start, name, options);
+  if (header.packing && path.endsWith(".pack")) {
+    throw new StorageError(
+      `Cannot open ${name}: it is what a pack of ${
+        path.slice(0, -5)
+      } is writing, or was writing when it was interrupted; the next one makes it anew`,
+    );
+  }
+  const recovery = new Recovery(files, file, path, name, header, options);
+  const journal = recovery.run(start, size);
+  // The program ended just when a pack had put the file in its place.
+  if (header.packing && !options.readonly) journal.packed();
+  if (options.readonly || !options.sync) return journal;
+  // Who wrote it may have ended between a write, or the rename of a pack, and
+  // the sync after it. From now on what is there is counted on.
+  if (size === HEADER_SIZE) createJournal(files, file, path, header);
+  else {
+    file.sync();
+    syncName(files, path);
+  }
+  return journal;
+}
+
+/** Writes the header of a new journal. */
+export function createJournal(
+  files: Files,
+  file: OpenFile,
+  path: string,
+  header: Header,
+): void {
+  writeFully(file, encodeHeader(header), 0);
+  file.sync();
+  syncName(files, path);
+}
+
+/** Makes sure that the file's name is on the disk. */
+function syncName(files: Files, path: string): void {
+  try {
+    files.syncDirectory(path);
+  } catch (error) {
+    // We may be allowed the file and not its directory.
+    const allowed = !(error instanceof Deno.errors.NotCapable ||
+      error instanceof Deno.errors.PermissionDenied);
+    if (allowed) throw error;
+  }
+}
+
+function readHeader(
+  start: Uint8Array,
+  name: string,
+  options: OpenOptions,
+): Header {
+  if (start.length < HEADER_SIZE) {
+    throw damaged(name, 0, "the header is cut off");
+  }
+  const header = decodeHeader(start);
+  if (header.good) return header;
+  const error = damaged(
+    name,
+    0,
+    "the header's checksum is wrong; --repair (or repair: true) makes a new one",
+  );
+  // Once the rest is good, the repair writes the header.
+  if (!options.repair) throw error;
+  return header;
+}
+
+function damaged(name: string, offset: number, why: string): DamagedFileError {
+  return new DamagedFileError(
+    `Cannot open ${name}: it is damaged at byte ${offset}: ${why}`,
+    { path: name, offset },
+  );
+}
+
+class Recovery {
+  #journal: Journal;
+  /** The newest index block that a slot leads to, if it is damaged. */
+  #badIndex: number | undefined;
+  /** The furthest place that a slot leads to: it was on the disk before the slot. */
+  #slotsLeadTo = 0;
+  readonly #repairs: Repair[] = [];
+
+  constructor(
+    private readonly files: Files,
+    private readonly file: OpenFile,
+    private readonly path: string,
+    private readonly name: string,
+    private readonly header: Header,
+    private readonly options: OpenOptions,
+  ) {
+    this.#journal = this.#blank();
+  }
+
+  run(start: Uint8Array, size: number): Journal {
+    try {
+      this.#useIndex(start, size);
+      this.#readOn(size);
+      if (this.options.repair) this.#checkIndex();
+      if (this.options.indexInMemory) this.#journal.index.readAll();
+    } catch (error) {
+      if (!(error instanceof DamagedPage)) throw error;
+      if (!this.options.repair) {
+        throw damaged(
+          this.name,
+          error.offset,
+          "a page of the index is bad; --repair (or repair: true) makes a new index",
+        );
+      }
+      this.#journal = this.#blank();
+      this.#readOn(this.file.size());
+      this.#writeIndex();
+    }
+    if (this.options.repair) this.#repairHeader();
+    this.#journal.repairs = this.#repairs;
+    return this.#journal;
+  }
+
+  /** Makes sure that whoever opens the file finds a good index. */
+  #checkIndex(): void {
+    const journal = this.#journal;
+    if (this.#badIndex !== undefined) throw new DamagedPage(this.#badIndex);
+    journal.index.check();
+    const offset = journal.indexOffset;
+    if (offset === 0) return;
+    const bytes = journal.reader.bytes(offset, BLOCK_HEAD, journal.end);
+    const head = decodeBlockHead(this.#bytes(bytes), offset);
+    if (head === undefined || !this.#hasGoodChecksum(head, journal.end)) {
+      throw new DamagedPage(offset);
+    }
+  }
+
+  /** Writes the header anew, without slots that lead nowhere, if it is not as it should be. */
+  #repairHeader(): void {
+    const journal = this.#journal;
+    const start = new Uint8Array(HEADER_SIZE);
+    readFully(this.file, start, 0);
+    const right = encodeHeader(this.header);
+    for (const at of SLOTS) {
+      const bytes = start.subarray(at, at + SLOT_SIZE);
+      const slot = decodeSlot(bytes);
+      if (slot === undefined) continue;
+      const block = readIndexBlock(journal.reader, slot.offset, journal.end);
+      if (block?.tid === slot.tid) right.set(bytes, at);
+    }
+    const offset = right.findIndex((byte, i) => byte !== start[i]);
+    if (offset < 0) return;
+    writeFully(this.file, right, 0);
+    this.file.sync();
+    this.#repairs.push({ kind: "header", offset, bytes: 0 });
+  }
+
+  #blank(): Journal {
+    return new Journal(this.file, this.name, this.header, this.options);
+  }
+
+  /** Begins with the newest index block that a slot leads to. */
+  #useIndex(start: Uint8Array, size: number): void {
+    const journal = this.#journal;
+    const slots = SLOTS.map((at, number) => {
+      const slot = decodeSlot(start.subarray(at, at + SLOT_SIZE));
+      return { number, offset: slot?.offset ?? 0 };
+    });
+    slots.sort((a, b) => b.offset - a.offset);
+    this.#slotsLeadTo = slots[0]!.offset;
+    for (const { number, offset } of slots) {
+      const block = readIndexBlock(journal.reader, offset, size);
+      if (block === undefined) {
+        if (offset > 0 && offset < size) this.#badIndex ??= offset;
+        continue;
+      }
+      this.#takeIndex(offset, block);
+      journal.lastSlot = number;
+      return;
+    }
+  }
+
+  #takeIndex(offset: number, block: IndexBlock): void {
+    const journal = this.#journal;
+    journal.index = journal.newIndex(block.directory);
+    journal.tid = block.tid;
+    journal.next = block.next;
+    journal.end = block.end;
+    journal.indexOffset = offset;
+    journal.indexedTo = block.end;
+  }
+
+  /** Reads what follows, and decides what becomes of what is wrong there. */
+  #readOn(size: number): void {
+    const journal = this.#journal;
+    let repaired = false;
+    try {
+      this.#scan(size);
+    } catch (error) {
+      if (!(error instanceof DamagedFileError)) throw error;
+      if (!this.options.repair) {
+        const remedy = error.offset < size
+          ? `saves everything from there on as ${
+            tailPath(this.name, error.offset, 0)
+          } and cuts it off`
+          : "goes on with what is left";
+        throw damaged(
+          this.name,
+          error.offset,
+          `${error.message}; --repair (or repair: true) ${remedy}`,
+        );
+      }
+      const { offset } = error;
+      if (offset < size) {
+        const saved = this.#saveTail(offset, size);
+        const bytes = size - offset;
+        this.#repairs.push({ kind: "cut", offset, bytes, saved });
+      }
+      repaired = true;
+    }
+    if (journal.end < size && !this.options.readonly) {
+      if (!repaired && this.options.repair) {
+        const offset = journal.end;
+        const bytes = size - offset;
+        this.#repairs.push({ kind: "unfinished", offset, bytes });
+      }
+      this.file.truncate(journal.end);
+      this.file.sync();
+      journal.reader = new ChunkReader(this.file);
+    }
+    // What comes after a copy makes it valid.
+    if (repaired) this.#writeIndex();
+  }
+
+  // Takes block after block. What was not written to its end is left alone,
+  // `journal.end` is before it then.
+  #scan(size: number): void {
+    const journal = this.#journal;
+    while (journal.end < size) {
+      const head = this.#head(size);
+      if (head === undefined) break;
+      this.#take(head, size);
+    }
+    if (journal.endsWithCopy) {
+      throw this.#damaged("what a pack wrote ends too early");
+    }
+    if (this.#slotsLeadTo >= journal.end) {
+      throw this.#damaged(
+        `the file was cut there, since its header leads to byte ${this.#slotsLeadTo}`,
+      );
+    }
+  }
+
+  /** Returns the next block's head, `undefined` if there is no whole block. */
+  #head(size: number): BlockHead | undefined {
+    const { end: offset, reader, tid, next } = this.#journal;
+    const left = size - offset;
+    if (left < BLOCK_HEAD) return undefined;
+    const bytes = this.#bytes(reader.bytes(offset, BLOCK_HEAD, size));
+    const head = decodeBlockHead(bytes, offset);
+    if (head === undefined) {
+      if (this.#isZero(offset, size)) return undefined;
+      throw this.#damaged("there is no good block");
+    }
+    if (head.length > left) return undefined;
+    const late = head.kind === BlockKind.transaction
+      ? head.tid > tid
+      : head.tid >= tid;
+    if (!late || head.next < next) {
+      throw this.#damaged("the block is older than the one before it");
+    }
+    if (head.length === left) {
+      const at = size - BLOCK_TRAILER;
+      const trailer = this.#bytes(reader.bytes(at, BLOCK_TRAILER, size));
+      if (trailer.every((byte) => byte === 0)) return undefined;
+    }
+    return head;
+  }
+
+  #take(head: BlockHead, size: number): void {
+    const journal = this.#journal;
+    const end = head.offset + head.length;
+    const good = this.#hasGoodChecksum(head, size);
+    if (head.kind === BlockKind.index) {
+      // An index block holds nothing that is not elsewhere, so a bad one is
+      // no loss; unless it is the end of what a pack wrote.
+      if (good) journal.endsWithCopy = false;
+    } else {
+      if (!good) throw this.#damaged("the block's checksum is wrong");
+      this.#takeEntries(head, size);
+      journal.endsWithCopy = head.kind === BlockKind.copy;
+    }
+    journal.tid = head.tid;
+    journal.next = head.next;
+    journal.end = end;
+  }
+
+  #takeEntries(head: BlockHead, size: number): void {
+    const { index, reader } = this.#journal;
+    const last = head.offset + head.length - BLOCK_TRAILER;
+    let at = head.offset + BLOCK_HEAD + head.metadata;
+    for (let i = 0; i < head.count; i++) {
+      // A record begins with its oid.
+      const room = last - at - ENTRY_HEAD;
+      if (room < 12) throw this.#damaged("the block has too few entries");
+      const view = viewOf(
+        this.#bytes(reader.bytes(at, ENTRY_HEAD + 8, size)),
+      );
+      const length = view.getUint32(4);
+      const oid = getUint64(view, ENTRY_HEAD);
+      if (length < 12 || length > room || oid >= head.next) {
+        throw this.#damaged("the block has an entry that cannot be");
+      }
+      index.set(oid, at);
+      at += ENTRY_HEAD + length;
+    }
+    if (at !== last) throw this.#damaged("the block has too many bytes");
+  }
+
+  #hasGoodChecksum(head: BlockHead, size: number): boolean {
+    const { reader } = this.#journal;
+    const last = head.offset + head.length - 4;
+    let crc = 0;
+    for (let at = head.offset; at < last; at += PIECE) {
+      const length = Math.min(PIECE, last - at);
+      crc = crc32(this.#bytes(reader.bytes(at, length, size)), crc);
+    }
+    const view = viewOf(this.#bytes(reader.bytes(last - 8, 12, size)));
+    return getUint64(view, 0) === head.length && view.getUint32(8) === crc;
+  }
+
+  #isZero(from: number, to: number): boolean {
+    const { reader } = this.#journal;
+    for (let at = from; at < to; at += PIECE) {
+      const length = Math.min(PIECE, to - at);
+      const bytes = this.#bytes(reader.bytes(at, length, to));
+      if (bytes.some((byte) => byte !== 0)) return false;
+    }
+    return true;
+  }
+
+  #writeIndex(): void {
+    const offset = this.#journal.end;
+    if (this.#journal.writeIndex()) {
+      this.#repairs.push({ kind: "index", offset, bytes: 0 });
+      return;
+    }
+    throw new StorageError(
+      `Cannot repair ${this.name}: the index cannot be written; make room on the disk and try again`,
+    );
+  }
+
+  #saveTail(from: number, to: number): string {
+    for (let attempt = 0;; attempt++) {
+      const path = tailPath(this.name, from, attempt);
+      if (this.files.identity(path) !== undefined) continue;
+      const tail = this.files.open(path, { write: true, createNew: true });
+      try {
+        this.files.copyAccess(this.path, path);
+        for (let at = from; at < to; at += PIECE) {
+          const bytes = new Uint8Array(Math.min(PIECE, to - at));
+          const count = readFully(this.file, bytes, at);
+          writeFully(tail, bytes.subarray(0, count), at - from);
+        }
+        tail.sync();
+        this.files.syncDirectory(path);
+      } catch (error) {
+        try {
+          // A part of it is of no use: everything is still in the file.
+          this.files.remove(path);
+        } catch {
+          // What went wrong first says more.
+        }
+        throw error;
+      } finally {
+        tail.close();
+      }
+      return path;
+    }
+  }
+
+  #bytes(bytes: Uint8Array | undefined): Uint8Array {
+    if (bytes !== undefined) return bytes;
+    throw new StorageError(
+      `Cannot open ${this.name}: it became shorter while it was read`,
+    );
+  }
+
+  #damaged(why: string): DamagedFileError {
+    const offset = this.#journal.end;
+    return new DamagedFileError(why, { path: this.name, offset });
+  }
+}
+
+function tailPath(path: string, offset: number, attempt: number): string {
+  return `${path}.tail-${offset}${attempt === 0 ? "" : `-${attempt}`}`;
+}

@@ -1,0 +1,471 @@
+/**
+ * What is in the tables of a SQLite file of ours. Each row has a checksum of
+ * all that it says, and each points to another, so that a row that was changed,
+ * exchanged or lost is noticed by whoever needs it. `docs/format.md` tells how.
+ *
+ * @module
+ */
+import { crc32 } from "node:zlib";
+import { StorageError } from "../../errors.ts";
+import { type Oid, ROOT_OID, writeOid } from "../../serialize/record.ts";
+import { nextTid, type Records } from "../session.ts";
+import type { Row, SqliteDatabase } from "./database.ts";
+import type { Tid } from "../storage.ts";
+
+/** The one row of the table `dhara`. */
+export interface State {
+  /** The first number that was never given out. */
+  readonly next: Oid;
+  /** The last transaction, 0 before the first. */
+  readonly tid: Tid;
+  /** Packs may have dropped what only snapshots before this one show. */
+  readonly cut: Tid;
+  /** Sessions with an older snapshot can no longer learn what was changed. */
+  readonly forgotten: Tid;
+  /** 1 once a root was stored. */
+  readonly root: number;
+}
+
+/** What was changed since a moment. */
+export interface News {
+  readonly state: State;
+  /** Every object that has a newer revision, also those that are `removed`. */
+  readonly changed: Oid[];
+  /** What packs have removed. */
+  readonly removed: Oid[];
+}
+
+/** An object that a pack removes. */
+export interface Removal {
+  readonly oid: Oid;
+  /** Its last revision. */
+  readonly tid: Tid;
+}
+
+/** That a revision is not there, though there was one. */
+export const GONE = Symbol("gone");
+
+/** So many objects are looked for one by one. */
+const FEW = 20;
+
+const three = new Uint8Array(1 + 3 * 8);
+const threeNumbers = new DataView(three.buffer);
+const five = new Uint8Array(1 + 5 * 8);
+const fiveNumbers = new DataView(five.buffer);
+
+/** Returns the CRC-32 of a table's number and of three numbers, 8 bytes each; NaN if one is none. */
+function checksum(table: number, a: number, b: number, c: number): number {
+  if (!(isNumber(a) && isNumber(b) && isNumber(c))) return NaN;
+  three[0] = table;
+  writeOid(threeNumbers, 1, a);
+  writeOid(threeNumbers, 9, b);
+  writeOid(threeNumbers, 17, c);
+  return crc32(three);
+}
+
+/** Whether what was read is what it should be. */
+function isNumber(value: unknown): boolean {
+  return Number.isSafeInteger(value) && value as number >= 0;
+}
+
+/** The checksum of the row of the table `dhara`. */
+export function stateChecksum(state: State): number {
+  const { next, tid, cut, forgotten, root } = state;
+  const values = [next, tid, cut, forgotten, root];
+  if (!values.every(isNumber)) return NaN;
+  five[0] = 1;
+  values.forEach((value, i) => writeOid(fiveNumbers, 1 + 8 * i, value));
+  return crc32(five);
+}
+
+/** The checksum of a row of the table `object`. */
+export function objectChecksum(oid: Oid, tid: Tid, revision: number): number {
+  return checksum(2, oid, tid, revision === 0 ? 0 : 1);
+}
+
+/** The checksum of a row of the table `revision`. */
+export function revisionChecksum(
+  oid: Oid,
+  tid: Tid,
+  before: Tid,
+  record: unknown,
+): number {
+  const first = checksum(3, oid, tid, before);
+  if (record === null || Number.isNaN(first)) return first;
+  return record instanceof Uint8Array ? crc32(record, first) : NaN;
+}
+
+/** The checksum of a row of the table `changes`. */
+export function changesChecksum(
+  tid: Tid,
+  before: Tid,
+  removed: number,
+  oids: unknown,
+): number {
+  const first = checksum(4, tid, before, removed);
+  if (Number.isNaN(first) || !(oids instanceof Uint8Array)) return NaN;
+  return crc32(oids, first);
+}
+
+/** Returns the numbers in the column `oids`. */
+export function unpackOids(bytes: Uint8Array): Oid[] {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const oids: Oid[] = new Array(bytes.length / 8);
+  for (let i = 0; i < oids.length; i++) {
+    oids[i] = view.getUint32(8 * i) * 0x100000000 + view.getUint32(8 * i + 4);
+  }
+  return oids;
+}
+
+/** Returns what the column `oids` holds for some numbers. */
+export function packOids(oids: readonly Oid[]): Uint8Array {
+  const bytes = new Uint8Array(8 * oids.length);
+  const view = new DataView(bytes.buffer);
+  oids.forEach((oid, i) => writeOid(view, 8 * i, oid));
+  return bytes;
+}
+
+/** The tables of an open file. */
+export class SqliteTables {
+  readonly #database: SqliteDatabase;
+
+  /** Reads and writes the tables of a file. */
+  constructor(database: SqliteDatabase) {
+    this.#database = database;
+  }
+
+  /** Returns the row of the table `dhara`. */
+  state(): State {
+    const row = this.#database.get(
+      "SELECT next, tid, cut, forgotten, root, crc FROM dhara",
+    );
+    const state = row as unknown as State & { crc: number } | undefined;
+    if (state !== undefined && stateChecksum(state) === state.crc) {
+      // @db/sqlite hands out the same object again and again.
+      return { ...state };
+    }
+    throw this.#database.damaged(
+      "what it says of its last transaction and its numbers is damaged",
+    );
+  }
+
+  /** Changes the row of the table `dhara`. */
+  setState(state: State): void {
+    const { next, tid, cut, forgotten, root } = state;
+    this.#database.run(
+      "UPDATE dhara SET next = ?, tid = ?, cut = ?, forgotten = ?, root = ?, crc = ?",
+      next,
+      tid,
+      cut,
+      forgotten,
+      root,
+      stateChecksum(state),
+    );
+  }
+
+  /** Checks what can be checked at once: whether the tables agree about what is the last. */
+  check(): void {
+    const database = this.#database;
+    const { state, oid, tid, root } = database.read(() => ({
+      state: this.state(),
+      oid: database.get(
+        "SELECT max(coalesce((SELECT max(oid) FROM object), -1), coalesce((SELECT max(oid) FROM revision), -1)) AS oid",
+      )!["oid"] as Oid,
+      tid: database.get("SELECT max(tid) AS tid FROM changes")!["tid"],
+      root: this.place(ROOT_OID),
+    }));
+    if (!(oid < state.next)) {
+      throw database.damaged(
+        `it holds object #${oid}, and says that numbers from ${state.next} on are free`,
+      );
+    }
+    if (tid === null ? state.tid > state.forgotten : tid !== state.tid) {
+      throw database.damaged(
+        `it says that its last transaction is ${state.tid}, and the last that it knows is ${tid}`,
+      );
+    }
+    if (state.root === 1 && !root) {
+      throw database.damaged("its root is not there, though there was one");
+    }
+  }
+
+  /**
+   * Returns the newest record of an object that is not newer than `at`: `null`
+   * if it was removed, `undefined` if there was none, `GONE` if it is not there
+   * any more.
+   */
+  read(oid: Oid, at: Tid): Uint8Array | null | undefined | typeof GONE {
+    const row = this.#database.get(
+      `SELECT o.tid, o.revision, o.crc AS mark, r.before, r.crc, r.record
+      FROM object o LEFT JOIN revision r ON r.id = o.revision WHERE o.oid = ?`,
+      oid,
+    );
+    if (row === undefined) {
+      return this.#isMissing(oid) ? undefined : this.read(oid, at);
+    }
+    const { tid, revision, mark } = row as Record<string, number>;
+    if (objectChecksum(oid, tid!, revision!) !== mark) throw this.#lost(oid);
+    if (tid! > at) return this.#older(oid, tid!, at);
+    return revision === 0 ? null : this.#checked(oid, tid!, row);
+  }
+
+  /** Whether there was an object at a moment. */
+  has(oid: Oid, at: Tid): boolean | typeof GONE {
+    const place = this.place(oid);
+    if (place === undefined) {
+      return this.#isMissing(oid) ? false : this.has(oid, at);
+    }
+    if (place.tid <= at) return place.revision !== 0;
+    const record = this.#older(oid, place.tid, at);
+    return record === GONE ? GONE : record instanceof Uint8Array;
+  }
+
+  /** Returns how long a record was at a moment, as the file has it; 0 if there was none. */
+  length(oid: Oid, at: Tid): number {
+    const row = this.#database.get(
+      "SELECT length(record) AS length FROM revision WHERE oid = ? AND tid <= ? ORDER BY tid DESC LIMIT 1",
+      oid,
+      at,
+    );
+    return (row?.["length"] ?? 0) as number;
+  }
+
+  /** Returns when an object was stored or removed last, and the number of its newest row: 0 if it was removed. */
+  place(oid: Oid): { tid: Tid; revision: number } | undefined {
+    const row = this.#database.get(
+      "SELECT tid, revision, crc FROM object WHERE oid = ?",
+      oid,
+    );
+    if (row === undefined) return undefined;
+    const { tid, revision, crc } = row as Record<string, number>;
+    if (objectChecksum(oid, tid!, revision!) !== crc) throw this.#lost(oid);
+    return { tid: tid!, revision: revision! };
+  }
+
+  /** Returns what was changed since a moment, as the bookkeeping has it. */
+  news(since: Tid): News {
+    const state = this.state();
+    if (state.tid === since) return { state, changed: [], removed: [] };
+    if (state.tid < since) {
+      throw this.#database.damaged(
+        `its last transaction was ${since}, and now it is ${state.tid}`,
+      );
+    }
+    const rows = this.#database.all(
+      "SELECT tid, before, removed, crc, oids FROM changes WHERE tid > ? AND tid <= ? ORDER BY tid",
+      since,
+      state.tid,
+    );
+    const changed: Oid[] = [];
+    const removed: Oid[] = [];
+    let last = since;
+    for (const row of rows) {
+      if (row["before"] !== last) break;
+      last = row["tid"] as Tid;
+      const oids = this.#checkedOids(row);
+      for (const oid of oids) changed.push(oid);
+      if (row["removed"] === 1) { for (const oid of oids) removed.push(oid); }
+    }
+    if (last === state.tid) {
+      return {
+        state,
+        changed: rows.length === 1 ? changed : [...new Set(changed)],
+        removed,
+      };
+    }
+    if (since < this.state().forgotten) {
+      throw new StorageError(
+        `Cannot go on with ${this.#database.path}: this session did not move for so long that it is not known any more what has changed; open a new one`,
+      );
+    }
+    throw this.#database.damaged(
+      `it does not say what was changed after transaction ${last}`,
+    );
+  }
+
+  /** Returns the last transaction that is not after a moment. */
+  tidAt(moment: Tid): Tid {
+    const next = this.#database.get(
+      "SELECT tid, before, removed, crc, oids FROM changes WHERE tid > ? ORDER BY tid LIMIT 1",
+      moment,
+    );
+    if (next === undefined) return this.state().tid;
+    this.#checkedOids(next);
+    if ((next["before"] as Tid) <= moment) return next["before"] as Tid;
+    throw this.#database.damaged(
+      `transaction ${next["before"]}, before ${next["tid"]}, is lost`,
+    );
+  }
+
+  /** Stores records as the transaction after `state`, in a transaction of SQLite. */
+  store(state: State, records: Records, next: Oid): Tid {
+    const tid = nextTid(state.tid);
+    const oids = [...records.keys()];
+    const before = this.#lastTids(oids);
+    for (const [oid, record] of records) {
+      this.#add(oid, tid, before.get(oid) ?? 0, record);
+    }
+    this.#addChanges(tid, state.tid, 0, oids);
+    const root = records.has(ROOT_OID) ? 1 : state.root;
+    this.setState({ ...state, tid, next, root });
+    return tid;
+  }
+
+  /** Removes objects as the transaction after `state`, in a transaction of SQLite. */
+  remove(state: State, removals: readonly Removal[]): Tid {
+    const tid = nextTid(state.tid);
+    // In two statements, since everybody waits for this transaction.
+    const rows = JSON.stringify(removals.map(({ oid, tid: before }) => [
+      oid,
+      before,
+      revisionChecksum(oid, tid, before, null),
+      objectChecksum(oid, tid, 0),
+    ]));
+    const item = (i: number) => `json_extract(value, '$[${i}]')`;
+    this.#database.run(
+      `INSERT INTO revision (oid, tid, before, crc, record)
+      SELECT ${item(0)}, ?, ${item(1)}, ${item(2)}, NULL FROM json_each(?)`,
+      tid,
+      rows,
+    );
+    this.#database.run(
+      `REPLACE INTO object (oid, tid, revision, crc)
+      SELECT ${item(0)}, ?, 0, ${item(3)} FROM json_each(?)`,
+      tid,
+      rows,
+    );
+    this.#addChanges(tid, state.tid, 1, removals.map(({ oid }) => oid));
+    this.setState({ ...state, tid });
+    return tid;
+  }
+
+  #add(oid: Oid, tid: Tid, before: Tid, record: Uint8Array): void {
+    this.#database.run(
+      "INSERT INTO revision (oid, tid, before, crc, record) VALUES (?, ?, ?, ?, ?)",
+      oid,
+      tid,
+      before,
+      revisionChecksum(oid, tid, before, record),
+      record,
+    );
+    this.#database.run(
+      "REPLACE INTO object (oid, tid, revision, crc) VALUES (?, ?, last_insert_rowid(), ?)",
+      oid,
+      tid,
+      objectChecksum(oid, tid, 1),
+    );
+  }
+
+  #addChanges(
+    tid: Tid,
+    before: Tid,
+    removed: number,
+    oids: readonly Oid[],
+  ): void {
+    const bytes = packOids(oids);
+    this.#database.run(
+      "INSERT INTO changes (tid, before, removed, crc, oids) VALUES (?, ?, ?, ?, ?)",
+      tid,
+      before,
+      removed,
+      changesChecksum(tid, before, removed, bytes),
+      bytes,
+    );
+  }
+
+  /** Returns the last revision of each object that has any. */
+  #lastTids(oids: readonly Oid[]): Map<Oid, Tid> {
+    const tids = new Map<Oid, Tid>();
+    if (oids.length <= FEW) {
+      for (const oid of oids) {
+        const place = this.place(oid);
+        if (place !== undefined) tids.set(oid, place.tid);
+        else this.#isMissing(oid);
+      }
+      return tids;
+    }
+    const rows = this.#database.all(
+      `SELECT o.oid, o.tid, o.revision, o.crc FROM json_each(?) j
+      CROSS JOIN object o ON o.oid = j.value`,
+      JSON.stringify(oids),
+    );
+    for (
+      const { oid, tid, revision, crc } of rows as Record<string, number>[]
+    ) {
+      if (objectChecksum(oid!, tid!, revision!) !== crc) throw this.#lost(oid!);
+      tids.set(oid!, tid!);
+    }
+    const others = oids.filter((oid) => !tids.has(oid));
+    if (others.length === 0) return tids;
+    const known = this.#database.get(
+      `SELECT r.oid FROM json_each(?) j
+      CROSS JOIN revision r ON r.oid = j.value LIMIT 1`,
+      JSON.stringify(others),
+    );
+    if (known !== undefined) throw this.#lost(known["oid"] as Oid);
+    return tids;
+  }
+
+  /** Whether nothing is known of an object; somebody may just have stored it. */
+  #isMissing(oid: Oid): boolean {
+    const { place, revision } = this.#database.get(
+      `SELECT EXISTS (SELECT 1 FROM object WHERE oid = ?1) AS place,
+      EXISTS (SELECT 1 FROM revision WHERE oid = ?1) AS revision`,
+      oid,
+    )!;
+    if (place === 0 && revision !== 0) throw this.#lost(oid);
+    return place === 0;
+  }
+
+  /** Returns the record of an object at a moment before its newest revision. */
+  #older(
+    oid: Oid,
+    newest: Tid,
+    at: Tid,
+  ): Uint8Array | null | undefined | typeof GONE {
+    // The revision after that moment says which one was before it.
+    const next = this.#database.get(
+      "SELECT tid, before, crc, record FROM revision WHERE oid = ? AND tid > ? ORDER BY tid LIMIT 1",
+      oid,
+      at,
+    );
+    if (next === undefined || (next["tid"] as Tid) > newest) return GONE;
+    this.#checked(oid, next["tid"] as Tid, next);
+    const before = next["before"] as Tid;
+    if (before === 0) return undefined;
+    if (before > at) return GONE;
+    const row = this.#database.get(
+      "SELECT before, crc, record FROM revision WHERE oid = ? AND tid = ?",
+      oid,
+      before,
+    );
+    return row === undefined ? GONE : this.#checked(oid, before, row);
+  }
+
+  #checked(oid: Oid, tid: Tid, row: Row): Uint8Array | null {
+    const { before, crc, record } = row;
+    if (revisionChecksum(oid, tid, before as Tid, record!) === crc) {
+      return record as Uint8Array | null;
+    }
+    throw this.#database.damaged(`the record of object #${oid} is damaged`);
+  }
+
+  #checkedOids({ tid, before, removed, crc, oids }: Row): Oid[] {
+    const sum = changesChecksum(
+      tid as Tid,
+      before as Tid,
+      removed as number,
+      oids,
+    );
+    if (sum === crc) return unpackOids(oids as Uint8Array);
+    throw this.#database.damaged(
+      `what transaction ${tid} has changed is damaged`,
+    );
+  }
+
+  #lost(oid: Oid) {
+    return this.#database.damaged(
+      `where the newest record of object #${oid} is, is damaged`,
+    );
+  }
+}
