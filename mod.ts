@@ -73,10 +73,10 @@ export {
 export { MemoryStorage } from "./lib/storage/memory_storage.ts";
 export {
   FileStorage,
+  FileStorage2,
   type FileStorageOptions,
   type Repair,
 } from "./lib/storage/file_storage.ts";
-export { FileStorage2 } from "./lib/storage/file_storage2.ts";
 export {
   SqliteStorage,
   type SqliteStorageOptions,

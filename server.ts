@@ -5,6 +5,7 @@
  *
  * @module
  */
+import { messageOf } from "./lib/message.ts";
 import { ListenError } from "./lib/errors.ts";
 import {
   type Address,
@@ -398,10 +399,6 @@ export class StorageServer implements AsyncDisposable {
         this.#log.error(`Refused the commit of ${client.name}: ${why}`, why),
     };
   }
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }
 
 /** Whether a connection broke, which is nobody's mistake. */

@@ -1,6 +1,6 @@
 /** Repairs a journal, slowly: each write is followed by a pause, so that it can be killed in between. */
 import { disk, type Files } from "../lib/files/file.ts";
-import { JournalStorage } from "../lib/storage/journal_storage.ts";
+import { openOn } from "../lib/storage/file_storage.ts";
 
 const [path, pause] = Deno.args;
 
@@ -31,5 +31,5 @@ const slow: Files = {
 };
 
 console.log("begins");
-new JournalStorage(path!, { repair: true }, slow).close();
+openOn(slow, path!, { repair: true }).close();
 console.log("done");

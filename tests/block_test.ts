@@ -17,7 +17,7 @@ import {
   viewOf,
 } from "../lib/storage/journal/format.ts";
 import { encodeMetadata } from "../lib/storage/notes.ts";
-import { JournalStorage } from "../lib/storage/journal_storage.ts";
+import { openOn } from "../lib/storage/file_storage.ts";
 import { JournalVerifier } from "../lib/storage/journal/verify.ts";
 import type { VerifyReport } from "../lib/maintenance/verify.ts";
 import { SimulatedDisk } from "./_simulated_disk.ts";
@@ -100,14 +100,14 @@ Deno.test("a transaction of 4 MiB and a few bytes is stored, read and packed", (
     const data = new Uint8Array(PIECE + more - fixed);
     for (let i = 0; i < data.length; i += 1000) data[i] = i;
     for (const options of [{}, { indexInMemory: true }]) {
-      using storage = new JournalStorage(PATH, options, disk);
+      using storage = openOn(disk, PATH, options);
       using session = storage.session();
       const before = storage.size;
       session.commit([[0, packRecord(0, data, [])]]);
       assert(storage.size >= before + PIECE + more);
       assertEquals(recordData(session.load(0)), data);
     }
-    using storage = new JournalStorage(PATH, {}, disk);
+    using storage = openOn(disk, PATH);
     storage.pack();
     using session = storage.session();
     assertEquals(recordData(session.load(0)), data);
@@ -142,7 +142,7 @@ function blockAt(offset: number, tid: number, text: string): Uint8Array {
 
 Deno.test("a whole block inside of a record is never taken for one", () => {
   const disk = new SimulatedDisk();
-  let storage = new JournalStorage(PATH, {}, disk);
+  let storage = openOn(disk, PATH);
   let session = storage.session();
   store(session, textRecord(0, "first"));
   const outer = storage.size;
@@ -174,7 +174,7 @@ Deno.test("a whole block inside of a record is never taken for one", () => {
     assert(session.tid < tid);
     if (whole > 1) assertEquals(recordData(session.load(1)), data);
   };
-  storage = new JournalStorage(PATH, {}, disk);
+  storage = openOn(disk, PATH);
   session = storage.session();
   check(3);
   assertEquals(verify(disk).damage, []);
@@ -188,7 +188,7 @@ Deno.test("a whole block inside of a record is never taken for one", () => {
   // Cut behind the inner blocks: the outer one was not written to its end.
   for (let size = second; size < end; size++) {
     const cut = diskOf(bytes.slice(0, size));
-    storage = new JournalStorage(PATH, {}, cut);
+    storage = openOn(cut, PATH);
     session = storage.session();
     check(1);
     assertEquals(storage.size, outer);
@@ -200,12 +200,12 @@ Deno.test("a whole block inside of a record is never taken for one", () => {
     changed[at]! ^= 0x55;
     const damaged = diskOf(changed);
     const error = assertThrows(
-      () => new JournalStorage(PATH, {}, damaged),
+      () => openOn(damaged, PATH),
       DamagedFileError,
     );
     assertEquals(error.offset, outer);
     assert(!verify(damaged).good);
-    storage = new JournalStorage(PATH, { repair: true }, damaged);
+    storage = openOn(damaged, PATH, { repair: true });
     session = storage.session();
     check(1);
     storage.close();
@@ -214,7 +214,7 @@ Deno.test("a whole block inside of a record is never taken for one", () => {
 
 Deno.test("a copy of a block inside of a record is no block in its new place", () => {
   const disk = new SimulatedDisk();
-  const storage = new JournalStorage(PATH, {}, disk);
+  const storage = openOn(disk, PATH);
   const session = storage.session();
   const first = storage.size;
   store(session, textRecord(0, "first"));

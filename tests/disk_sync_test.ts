@@ -1,9 +1,8 @@
 /** What a journal asks of the real file system so that nothing is lost, and in which order. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { StorageError } from "../lib/errors.ts";
-import { FileStorage } from "../lib/storage/file_storage.ts";
+import { FileStorage, openOn } from "../lib/storage/file_storage.ts";
 import { SLOTS } from "../lib/storage/journal/format.ts";
-import { JournalStorage } from "../lib/storage/journal_storage.ts";
 import { Faults } from "./_faulty_files.ts";
 import { store, textOf, textRecord } from "./storage_suite.ts";
 
@@ -231,7 +230,7 @@ test(
 test("a failed sync of an index stops commits, and the header does not lead to it", (path) => {
   const faults = new Faults();
   {
-    using storage = new JournalStorage(path, { sync: false }, faults.files);
+    using storage = openOn(faults.files, path, { sync: false });
     using session = storage.session();
     faults.failSync = true;
     // The commit itself needs no sync.
@@ -267,7 +266,7 @@ test("a directory that cannot be synced after a pack stops commits", (path) => {
       faults.files.syncDirectory(name);
     },
   };
-  using storage = new JournalStorage(path, {}, files);
+  using storage = openOn(files, path);
   using session = storage.session();
   store(session, textRecord(0, "one"));
   storage.pack();

@@ -2,8 +2,10 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { DharaError } from "../lib/errors.ts";
 import { disk, type Files } from "../lib/files/file.ts";
-import type { FileStorageOptions } from "../lib/storage/file_storage.ts";
-import { JournalStorage } from "../lib/storage/journal_storage.ts";
+import {
+  type FileStorageOptions,
+  openOn,
+} from "../lib/storage/file_storage.ts";
 import { store, textOf, textRecord } from "./storage_suite.ts";
 
 /** Counts the files that are open, and lets one kind of operation fail. */
@@ -110,12 +112,12 @@ for (const [what, { change, failing = "", options = {} }] of CASES) {
     const path = `${directory}/test.dhara`;
     try {
       {
-        using storage = new JournalStorage(path, {}, disk);
+        using storage = openOn(disk, path);
         using session = storage.session();
         store(session, textRecord(0, "x".repeat(100_000)));
       }
       {
-        using storage = new JournalStorage(path, {}, disk);
+        using storage = openOn(disk, path);
         using session = storage.session();
         store(session, textRecord(0, "root"));
       }
@@ -124,13 +126,13 @@ for (const [what, { change, failing = "", options = {} }] of CASES) {
       const { files, open } = watched(failing);
       for (let attempt = 0; attempt < 2; attempt++) {
         assertThrows(
-          () => new JournalStorage(path, options, files),
+          () => openOn(files, path, options),
           DharaError,
         );
         assertEquals(open(), 0);
       }
       Deno.writeFileSync(path, right);
-      using storage = new JournalStorage(path, {}, disk);
+      using storage = openOn(disk, path);
       using session = storage.session();
       assertEquals(textOf(session, 0), "root");
     } finally {

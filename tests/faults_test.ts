@@ -14,7 +14,7 @@ import {
   recordData,
   recordReferences,
 } from "../lib/serialize/record.ts";
-import { JournalStorage } from "../lib/storage/journal_storage.ts";
+import { type FileStorage, openOn } from "../lib/storage/file_storage.ts";
 import type { PackOptions, Session } from "../lib/storage/storage.ts";
 import {
   type Fault,
@@ -48,7 +48,7 @@ function recordOf(oid: Oid, state: State): [Oid, Uint8Array] {
 }
 
 /** Whether a storage holds exactly that. */
-function holds(storage: JournalStorage, state: State): boolean {
+function holds(storage: FileStorage, state: State): boolean {
   using session = storage.session();
   for (let oid = 0; oid < 40; oid++) {
     let record: Uint8Array | undefined;
@@ -85,7 +85,7 @@ class Program {
   readonly disk: SimulatedDisk;
   /** Whether it goes on after an error that advises to open the storage again. */
   readonly #stubborn: boolean;
-  #storage: JournalStorage | undefined;
+  #storage: FileStorage | undefined;
   #session: Session | undefined;
   #tid = 0;
   #version = 0;
@@ -114,7 +114,7 @@ class Program {
   open(): void {
     for (let attempt = 0; this.#storage === undefined; attempt++) {
       assert(attempt < 10, "it cannot be opened any more");
-      this.#try(() => this.#storage = new JournalStorage(PATH, {}, this.disk));
+      this.#try(() => this.#storage = openOn(this.disk, PATH));
     }
     this.#session = this.#storage.session();
     // Now everybody can see whether it is stored.
@@ -303,15 +303,15 @@ function assertNothingLost(program: Program, seed: number): void {
     const disk = program.disk.clone();
     disk.crash(keep);
     try {
-      let storage: JournalStorage;
+      let storage: FileStorage;
       try {
-        storage = new JournalStorage(PATH, {}, disk);
+        storage = openOn(disk, PATH);
       } catch (error) {
         // A commit that was not confirmed, and is there in part, may look like
         // damage. Then a repair cuts off that, and nothing else.
         if (!(error instanceof DamagedFileError)) throw error;
         assert(what.startsWith("random"), error.message);
-        storage = new JournalStorage(PATH, { repair: true }, disk);
+        storage = openOn(disk, PATH, { repair: true });
       }
       let state = program.confirmed;
       if (!holds(storage, state)) {

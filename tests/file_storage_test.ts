@@ -12,9 +12,10 @@ import { Connection } from "../mod.ts";
 import { disk, type Files } from "../lib/files/file.ts";
 import {
   FileStorage,
+  FileStorage2,
   type FileStorageOptions,
+  openOn,
 } from "../lib/storage/file_storage.ts";
-import { FileStorage2 } from "../lib/storage/file_storage2.ts";
 import {
   BLOCK_HEAD,
   BLOCK_TRAILER,
@@ -22,7 +23,6 @@ import {
   ENTRY_HEAD,
 } from "../lib/storage/journal/format.ts";
 import { BlockWriter } from "../lib/storage/journal/block_writer.ts";
-import { JournalStorage } from "../lib/storage/journal_storage.ts";
 import { nextTid } from "../lib/storage/session.ts";
 import { Faults } from "./_faulty_files.ts";
 import { storageSuite, store, textOf, textRecord } from "./storage_suite.ts";
@@ -39,7 +39,7 @@ function suite(
     const open = () =>
       files === undefined
         ? new type(path, options)
-        : new JournalStorage(path, options, files);
+        : openOn(files, path, options);
     let storage = open();
     return {
       storage,
@@ -326,7 +326,7 @@ test("FileStorage that is replaced before the lock is taken opens the new file",
       return file;
     },
   };
-  using storage = new JournalStorage(path, {}, files);
+  using storage = openOn(files, path);
   using session = storage.session();
   assertEquals(textOf(session, 0), "new");
   assertEquals(opened, 2);

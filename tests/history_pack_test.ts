@@ -7,9 +7,11 @@ import {
   StorageLockedError,
 } from "../lib/errors.ts";
 import { disk, type Files, type OpenFile } from "../lib/files/file.ts";
-import { FileStorage } from "../lib/storage/file_storage.ts";
-import { FileStorage2 } from "../lib/storage/file_storage2.ts";
-import { JournalStorage } from "../lib/storage/journal_storage.ts";
+import {
+  FileStorage,
+  FileStorage2,
+  openOn,
+} from "../lib/storage/file_storage.ts";
 import {
   BLOCK_HEAD,
   BlockKind,
@@ -98,7 +100,7 @@ test(
   "pack({ prepack }) that fails leaves no second name",
   (path, directory) => {
     const faults = new Faults();
-    using storage = new JournalStorage(path, {}, faults.files);
+    using storage = openOn(faults.files, path);
     const tids = makeMoments(storage);
     for (const fault of ["failRename", "failDirectorySync"] as const) {
       faults[fault] = true;
@@ -154,7 +156,7 @@ test("a kept moment is there at every step of a pack, should it end there", (pat
       check();
     };
   }
-  const storage = new JournalStorage(path, {}, files);
+  const storage = openOn(files, path);
   tids = makeMoments(storage);
   checks = 0;
   const keep = tids[0]!;

@@ -3,8 +3,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { ObjectNotFoundError, StorageError, UndoError } from "../lib/errors.ts";
 import type { Oid } from "../lib/serialize/record.ts";
-import { FileStorage } from "../lib/storage/file_storage.ts";
-import { FileStorage2 } from "../lib/storage/file_storage2.ts";
+import { FileStorage, FileStorage2 } from "../lib/storage/file_storage.ts";
 import { verify } from "../lib/maintenance/verify.ts";
 import { textRecord } from "./storage_suite.ts";
 

@@ -7,7 +7,7 @@ import { BackupDirectory } from "../lib/maintenance/backup_catalog.ts";
 import { restoreBackupOn } from "../lib/maintenance/backup_restore.ts";
 import { convert } from "../lib/maintenance/convert.ts";
 import { exportLines } from "../lib/maintenance/export_text.ts";
-import { JournalStorage } from "../lib/storage/journal_storage.ts";
+import { openOn } from "../lib/storage/file_storage.ts";
 import { restoreOn } from "../lib/maintenance/restore.ts";
 import { verifyOn } from "../lib/maintenance/verify.ts";
 import { makeWhole } from "../lib/files/whole_file.ts";
@@ -25,7 +25,7 @@ const BACKUPS = "backups";
 
 /** Commits so often; each state is named by its number. */
 function commit(disk: SimulatedDisk, count: number): void {
-  using storage = new JournalStorage(FROM, {}, disk);
+  using storage = openOn(disk, FROM);
   using session = storage.session();
   for (let i = 0; i < count; i++) {
     let number = 0;
@@ -38,7 +38,7 @@ function commit(disk: SimulatedDisk, count: number): void {
 /** Returns the number of the state in a file, which must be good. */
 async function stateIn(disk: SimulatedDisk, path: string): Promise<number> {
   assert((await verifyOn(disk, path)).good);
-  using storage = new JournalStorage(path, { readonly: true }, disk);
+  using storage = openOn(disk, path, { readonly: true });
   using session = storage.session();
   assertEquals(textOf(session, 0), textOf(session, 1));
   return Number(textOf(session, 0).split(" ")[0]);
@@ -82,8 +82,8 @@ const PROGRAMS: Record<string, Program> = {
   convert: {
     run: (files) =>
       makeWhole(TO, { files, what: "write", like: FROM }, (part) => {
-        using from = new JournalStorage(FROM, { readonly: true }, files);
-        using to = new JournalStorage(part, { sync: false }, files);
+        using from = openOn(files, FROM, { readonly: true });
+        using to = openOn(files, part, { sync: false });
         return convert(from, to);
       }),
     isDone: whole,
@@ -92,7 +92,7 @@ const PROGRAMS: Record<string, Program> = {
   export: {
     run: (files) =>
       makeWhole(TO, { files, what: "write", like: FROM }, (part) => {
-        using from = new JournalStorage(FROM, { readonly: true }, files);
+        using from = openOn(files, FROM, { readonly: true });
         return writeText(files, part, exportLines(from));
       }),
     // deno-lint-ignore require-await
@@ -101,7 +101,7 @@ const PROGRAMS: Record<string, Program> = {
       const file = disk.open(TO, {});
       const bytes = new Uint8Array(file.size());
       file.read(bytes, 0);
-      using from = new JournalStorage(FROM, { readonly: true }, disk);
+      using from = openOn(disk, FROM, { readonly: true });
       const text = new TextDecoder().decode(bytes);
       assertEquals(text, [...exportLines(from)].join(""));
       return true;

@@ -3,7 +3,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { ReadonlyError, StorageError } from "../lib/errors.ts";
 import { MAX_RECORD_BYTES } from "../lib/serialize/extensions.ts";
 import { disk } from "../lib/files/file.ts";
-import { FileStorage } from "../lib/storage/file_storage.ts";
+import { FileStorage, openOn } from "../lib/storage/file_storage.ts";
 import { Journal } from "../lib/storage/journal/journal.ts";
 import {
   BlockKind,
@@ -11,7 +11,6 @@ import {
   HEADER_SIZE,
   viewOf,
 } from "../lib/storage/journal/format.ts";
-import { JournalStorage } from "../lib/storage/journal_storage.ts";
 import { checkRecords } from "../lib/storage/session.ts";
 import { createJournal } from "../lib/storage/journal/recovery.ts";
 import { SimulatedDisk } from "./_simulated_disk.ts";
@@ -206,7 +205,7 @@ Deno.test("a record of 1 GiB is taken, and none of a byte more", () => {
   const largest = bytes.subarray(0, MAX_RECORD_BYTES);
   assertEquals(checkRecords([[0, largest]]).get(0)?.length, 2 ** 30);
   view.setUint32(8, MAX_RECORD_BYTES - 11);
-  using storage = new JournalStorage("x", {}, new SimulatedDisk());
+  using storage = openOn(new SimulatedDisk(), "x");
   using session = storage.session();
   const { size } = storage;
   assertThrows(
@@ -219,14 +218,14 @@ Deno.test("a record of 1 GiB is taken, and none of a byte more", () => {
 
 Deno.test("numbers that committed records may refer to are not given out again after a crash", () => {
   const files = new SimulatedDisk();
-  let storage = new JournalStorage("x", {}, files);
+  let storage = openOn(files, "x");
   let session = storage.session();
   // It commits references to numbers whose objects it never stores.
   const given = session.allocate(20);
   store(session, textRecord(0, "root", given));
   const unused = session.allocate(20);
   files.crash(() => false);
-  storage = new JournalStorage("x", {}, files);
+  storage = openOn(files, "x");
   session = storage.session();
   const again = session.allocate(30);
   assertEquals(again.filter((oid) => given.includes(oid)), []);

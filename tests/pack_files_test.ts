@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { DamagedFileError, StorageError } from "../lib/errors.ts";
 import { disk } from "../lib/files/file.ts";
-import { FileStorage } from "../lib/storage/file_storage.ts";
+import { FileStorage, openOn } from "../lib/storage/file_storage.ts";
 import {
   BLOCK_HEAD,
   BlockKind,
@@ -11,7 +11,6 @@ import {
   HEADER_SIZE,
   SLOTS,
 } from "../lib/storage/journal/format.ts";
-import { JournalStorage } from "../lib/storage/journal_storage.ts";
 import { store, textOf, textRecord } from "./storage_suite.ts";
 
 function test(
@@ -306,7 +305,7 @@ for (const mode of [0o600, 0o640, 0o666]) {
             return file;
           },
         };
-        using storage = new JournalStorage(path, { repair: true }, files);
+        using storage = openOn(files, path, { repair: true });
         assertEquals(accessOf(storage.repairs[0]!.saved!), access);
         assert(seen.length > 0);
         for (const one of seen) assertEquals(one, access);

@@ -7,7 +7,7 @@ import {
   StorageError,
 } from "../lib/errors.ts";
 import type { Oid } from "../lib/serialize/record.ts";
-import { JournalStorage } from "../lib/storage/journal_storage.ts";
+import { type FileStorage, openOn } from "../lib/storage/file_storage.ts";
 import type { Session } from "../lib/storage/storage.ts";
 import { SimulatedDisk } from "./_simulated_disk.ts";
 import { store, textOf, textRecord } from "./storage_suite.ts";
@@ -61,7 +61,7 @@ function change(
   return next;
 }
 
-function matches(storage: JournalStorage, model: Model): boolean {
+function matches(storage: FileStorage, model: Model): boolean {
   using session = storage.session();
   return OIDS.every((oid) => {
     try {
@@ -83,7 +83,7 @@ Deno.test("whatever the disk keeps when the power fails, no commit is lost", () 
         let model: Model = new Map();
         let number = 0;
         for (const { commits, packSteps, last } of lives) {
-          const storage = new JournalStorage("x", {}, files);
+          const storage = openOn(files, "x");
           const session = storage.session();
           for (const { changes, pack } of commits) {
             model = change(session, model, changes, number++);
@@ -96,14 +96,14 @@ Deno.test("whatever the disk keeps when the power fails, no commit is lost", () 
           files.failing = false;
           files.crash(() => coins.next().value as boolean);
 
-          let again: JournalStorage;
+          let again: FileStorage;
           try {
-            again = new JournalStorage("x", {}, files);
+            again = openOn(files, "x");
           } catch (error) {
             // A commit that was not confirmed may look like damage. Then a
             // repair cuts off that, and nothing else.
             if (!(error instanceof DamagedFileError)) throw error;
-            again = new JournalStorage("x", { repair: true }, files);
+            again = openOn(files, "x", { repair: true });
           }
           // The commit that failed may be there, all of it, or not at all.
           if (!matches(again, model)) {

@@ -10,9 +10,10 @@ import {
 import type { Oid } from "../lib/serialize/record.ts";
 import { disk, type Files } from "../lib/files/file.ts";
 import {
+  type FileStorage,
   type FileStorageOptions,
-  JournalStorage,
-} from "../lib/storage/journal_storage.ts";
+  openOn,
+} from "../lib/storage/file_storage.ts";
 import { decodeSlot, SLOTS } from "../lib/storage/journal/format.ts";
 import { restorePoints } from "../lib/maintenance/restore.ts";
 import { verify } from "../lib/maintenance/verify.ts";
@@ -38,8 +39,8 @@ function open(
   path: string,
   options: FileStorageOptions = {},
   files: Files = disk,
-): JournalStorage {
-  return new JournalStorage(path, options, files);
+): FileStorage {
+  return openOn(files, path, options);
 }
 
 function flipped(bytes: Uint8Array, offset: number, mask = 0xff): Uint8Array {
@@ -88,7 +89,7 @@ function makeHistory(path: string): History {
 
 /** Makes sure that a storage holds exactly what it held after a transaction. */
 function assertState(
-  storage: JournalStorage,
+  storage: FileStorage,
   history: History,
   number: number,
 ): void {
@@ -262,7 +263,7 @@ test("any byte of the last transaction changed: it is damage, not cut off", (pat
  */
 function assertNeverWrong(
   path: string,
-  check: (storage: JournalStorage) => void,
+  check: (storage: FileStorage) => void,
 ): { refused: number; fine: number } {
   const bytes = Deno.readFileSync(path);
   const counts = { refused: 0, fine: 0 };

@@ -8,7 +8,7 @@ import {
 } from "../lib/errors.ts";
 import { disk, type Files } from "../lib/files/file.ts";
 import { nextTid, Sessions } from "../lib/storage/session.ts";
-import { JournalStorage } from "../lib/storage/journal_storage.ts";
+import { type FileStorage, openOn } from "../lib/storage/file_storage.ts";
 import { MemoryStorage } from "../lib/storage/memory_storage.ts";
 import type { Session, Storage } from "../lib/storage/storage.ts";
 import { Connection } from "../mod.ts";
@@ -34,14 +34,14 @@ class CountingFiles {
 
 function test(
   name: string,
-  run: (storage: JournalStorage, counting: CountingFiles) => void,
+  run: (storage: FileStorage, counting: CountingFiles) => void,
 ): void {
   Deno.test(name, () => {
     const directory = Deno.makeTempDirSync();
     const counting = new CountingFiles();
     try {
       const { files } = counting;
-      const storage = new JournalStorage(`${directory}/test.dhara`, {}, files);
+      const storage = openOn(files, `${directory}/test.dhara`);
       try {
         using session = storage.session();
         store(

@@ -10,7 +10,7 @@ import {
   verify,
 } from "../mod.ts";
 import { flip, makeSample } from "./_sqlite_bits.ts";
-import { stateChecksum } from "../lib/storage/sqlite/tables.ts";
+import { stateChecksum } from "../lib/storage/sqlite/rows.ts";
 import { store, textOf, textRecord } from "./storage_suite.ts";
 
 const fast = { sync: false };

@@ -6,7 +6,8 @@
 import { ClientStorage } from "../client/client_storage.ts";
 import { convert, type CopyProgress } from "../maintenance/convert.ts";
 import { FileStorage } from "../storage/file_storage.ts";
-import { type Format, formatFor, openStorage } from "../open_storage.ts";
+import { openStorage } from "../open_storage.ts";
+import { type Format, formatFor } from "../storage/file_format.ts";
 import { SqliteStorage } from "../storage/sqlite_storage.ts";
 import type { Storage } from "../storage/storage.ts";
 import type { Command } from "./command.ts";

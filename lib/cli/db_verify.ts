@@ -6,7 +6,7 @@
 import { existsSync } from "node:fs";
 import { StorageError } from "../errors.ts";
 import { FileStorage, type Repair } from "../storage/file_storage.ts";
-import { formatOf } from "../open_storage.ts";
+import { formatOf } from "../storage/file_format.ts";
 import { verify, type VerifyReport } from "../maintenance/verify.ts";
 import type { Command } from "./command.ts";
 import { UsageError } from "./options.ts";

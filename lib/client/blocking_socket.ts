@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { messageOf } from "../message.ts";
 import { Worker } from "node:worker_threads";
 import { ServerUnavailableError } from "../errors.ts";
 import { type Address, formatAddress } from "../protocol/address.ts";
@@ -373,8 +374,4 @@ function connectComplaint(cause: unknown): string {
   return name === "ConnectionRefused" || name === "NotFound"
     ? "no server answers there"
     : messageOf(cause);
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

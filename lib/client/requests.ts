@@ -12,7 +12,7 @@ import {
 } from "../errors.ts";
 import { type Oid, readOid, recordOid } from "../serialize/record.ts";
 import type { BlockingSocket } from "./blocking_socket.ts";
-import { Command, NO_ROOM, PROTOCOL_1, Status } from "../server/peer1.ts";
+import { Command, NO_ROOM, PROTOCOL_1, Status } from "../protocol/protocol1.ts";
 import { type Records, transactionLength } from "../protocol/transaction.ts";
 
 /** The most objects asked for in one `B` request. */

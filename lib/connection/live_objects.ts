@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { messageOf } from "../message.ts";
 import {
   ClassError,
   ConnectionError,
@@ -308,7 +309,7 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
       `Cannot load ${
         describe(slot)
       }: ${what} cannot take the stored state, since it cannot be dropped: ${
-        cause instanceof Error ? cause.message : cause
+        messageOf(cause)
       }`,
       { cause },
     );

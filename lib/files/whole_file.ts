@@ -3,9 +3,9 @@
  *
  * @module
  */
+import { messageOf } from "../message.ts";
 import { DharaError, StorageError } from "../errors.ts";
 import type { Files } from "./file.ts";
-import { text } from "../storage/journal/journal.ts";
 
 /** What SQLite adds to a file's name for the files beside it. */
 const ENDINGS = ["", "-wal", "-shm", "-journal"];
@@ -57,7 +57,7 @@ export async function makeWhole<T>(
     if (error instanceof DharaError) throw error;
     const why = !ours && error instanceof Deno.errors.NotFound
       ? "the folder that it should be in is not there"
-      : text(error);
+      : messageOf(error);
     throw new StorageError(`Cannot ${what} ${path}: ${why}`, { cause: error });
   }
 }

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { messageOf } from "../message.ts";
 import { createHash } from "node:crypto";
 import { basename } from "node:path";
 import { DharaError, StorageError } from "../errors.ts";
@@ -21,7 +22,7 @@ import {
   hashOf,
 } from "./backup_catalog.ts";
 import { restoreBackupOn } from "./backup_restore.ts";
-import { text } from "../storage/journal/journal.ts";
+
 import type { Header } from "../storage/journal/format.ts";
 import { openForReading } from "./restore.ts";
 
@@ -135,7 +136,7 @@ export async function backupOn(
   } catch (error) {
     if (error instanceof DharaError) throw error;
     throw new StorageError(
-      `Cannot back up ${path} to ${directory}: ${text(error)}`,
+      `Cannot back up ${path} to ${directory}: ${messageOf(error)}`,
       { cause: error },
     );
   } finally {

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { messageOf } from "../message.ts";
 import { createHash } from "node:crypto";
 import { dirname } from "node:path";
 import { DharaError, StorageError, StorageLockedError } from "../errors.ts";
@@ -14,7 +15,7 @@ import {
 } from "../files/file.ts";
 import { pieces } from "../storage/journal/blocks.ts";
 import { describeHolder } from "../files/lock.ts";
-import { text } from "../storage/journal/journal.ts";
+
 import type { Tid } from "../storage/storage.ts";
 
 /** One backup: a part of a journal in a file of its own. */
@@ -101,7 +102,7 @@ export class BackupDirectory {
       json = readText(this.files, path);
     } catch (error) {
       if (error instanceof Deno.errors.NotFound) return undefined;
-      throw new StorageError(`Cannot read ${path}: ${text(error)}`, {
+      throw new StorageError(`Cannot read ${path}: ${messageOf(error)}`, {
         cause: error,
       });
     }
@@ -115,7 +116,7 @@ export class BackupDirectory {
     } catch (error) {
       throw new StorageError(
         `Cannot read ${path}: ${
-          text(error)
+          messageOf(error)
         }; back up to another directory, and keep this one`,
         { cause: error },
       );
@@ -191,7 +192,7 @@ export class BackupDirectory {
     } catch (error) {
       return error instanceof Deno.errors.NotFound
         ? `${file} is not there`
-        : `${file} cannot be read: ${text(error)}`;
+        : `${file} cannot be read: ${messageOf(error)}`;
     }
     try {
       if (open.size() !== size) {
@@ -201,7 +202,7 @@ export class BackupDirectory {
       return right ? undefined : `${file} is damaged: its checksum is wrong`;
     } catch (error) {
       if (error instanceof DharaError) return error.message;
-      return `${file} cannot be read: ${text(error)}`;
+      return `${file} cannot be read: ${messageOf(error)}`;
     } finally {
       open.close();
     }

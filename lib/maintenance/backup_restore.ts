@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { messageOf } from "../message.ts";
 import { DamagedFileError, StorageError } from "../errors.ts";
 import { disk, type Files, type OpenFile, writeFully } from "../files/file.ts";
 import { clearSlots, pieces } from "../storage/journal/blocks.ts";
@@ -11,7 +12,7 @@ import {
   type BackupEntry,
   chainOf,
 } from "./backup_catalog.ts";
-import { text } from "../storage/journal/journal.ts";
+
 import { describeTid } from "../storage/moment.ts";
 import {
   findMoment,
@@ -229,7 +230,7 @@ async function append(
     if (at !== to) throw new Error("it is shorter than it should be");
   } catch (error) {
     throw new DamagedFileError(
-      `Cannot restore from ${path}: ${text(error)}`,
+      `Cannot restore from ${path}: ${messageOf(error)}`,
       { path, offset: 0 },
       { cause: error },
     );

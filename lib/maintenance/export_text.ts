@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { messageOf } from "../message.ts";
 import { DecodeError, DharaError, StorageError } from "../errors.ts";
 import { Decoder, Encoder } from "../serialize/codec.ts";
 import {
@@ -103,9 +104,7 @@ export async function importLines(
     } catch (error) {
       if (error instanceof StorageError) throw error;
       throw new StorageError(
-        `Cannot import ${name}, line ${number}: ${
-          error instanceof Error ? error.message : error
-        }`,
+        `Cannot import ${name}, line ${number}: ${messageOf(error)}`,
         { cause: error },
       );
     }

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { messageOf } from "../message.ts";
 import { DamagedFileError, StorageError } from "../errors.ts";
 import { disk, type Files, type OpenFile, writeFully } from "../files/file.ts";
 import {
@@ -13,8 +14,8 @@ import {
   pieces,
   readHeader,
 } from "../storage/journal/blocks.ts";
-import { text } from "../storage/journal/journal.ts";
-import { JournalStorage } from "../storage/journal_storage.ts";
+
+import { openOn } from "../storage/file_storage.ts";
 import { describeTid, tidOf, timeOf } from "../storage/moment.ts";
 import type { Tid, TransactionInfo } from "../storage/storage.ts";
 import { verifyOn } from "./verify.ts";
@@ -141,7 +142,7 @@ export function openForReading(
   } catch (error) {
     const why = error instanceof Deno.errors.NotFound
       ? "there is no such file"
-      : text(error);
+      : messageOf(error);
     throw new StorageError(`Cannot ${what} ${path}: ${why}`, { cause: error });
   }
 }
@@ -223,12 +224,12 @@ async function finish(
   const { damage } = await verifyOn(files, path);
   if (damage.length > 0) return damage[0];
   // Its slots are gone, so this reads it all, and writes an index if that is worth it.
-  new JournalStorage(path, { create: false }, files).close();
+  openOn(files, path, { create: false }).close();
   return (await verifyOn(files, path)).damage[0];
 }
 
 function describe(files: Files, path: string): { tid: Tid; size: number } {
-  using storage = new JournalStorage(path, { readonly: true }, files);
+  using storage = openOn(files, path, { readonly: true });
   using session = storage.session();
   const file = files.open(path, { write: false });
   try {

@@ -3,76 +3,24 @@
  *
  * @module
  */
+import { messageOf } from "../message.ts";
 import { DharaError, StorageError } from "../errors.ts";
-import type { Oid } from "../serialize/record.ts";
 import { disk, type Files } from "../files/file.ts";
-import { text } from "../storage/journal/journal.ts";
+
 import { JournalVerifier } from "../storage/journal/verify.ts";
-import { type Format, formatOf } from "../open_storage.ts";
+import { formatOf } from "../storage/file_format.ts";
+import type { VerifyProgress, VerifyReport } from "../storage/verify_report.ts";
 import { SqliteDatabase } from "../storage/sqlite/database.ts";
 import { loadSqlite } from "../storage/sqlite/library.ts";
 import { SqliteVerifier } from "../storage/sqlite/verify.ts";
 
-export type { Format } from "../open_storage.ts";
-
-/** How far {@linkcode verify} has come. */
-export interface VerifyProgress {
-  /** What it does: reading the file, then following the references. */
-  readonly phase: "journal" | "objects";
-  /** So many bytes or objects so far. */
-  readonly done: number;
-  /** So many there are. */
-  readonly total: number;
-}
+export type { Format } from "../storage/file_format.ts";
+export type { VerifyProgress, VerifyReport } from "../storage/verify_report.ts";
 
 /** Settings of {@linkcode verify}. */
 export interface VerifyOptions {
   /** Is called now and then. */
   readonly onProgress?: (progress: VerifyProgress) => void;
-}
-
-/** What {@linkcode verify} has found. */
-export interface VerifyReport {
-  /** The file, as it was given. */
-  readonly path: string;
-  /** What kind of file it is. */
-  readonly format: Format;
-  /** How many bytes of it were read: all that it had then. */
-  readonly size: number;
-  /** How many transactions the file holds, without what a pack has merged. */
-  readonly transactions: number;
-  /** How many records it holds, old revisions included. */
-  readonly records: number;
-  /** How many objects there are. */
-  readonly objects: number;
-  /** How many of them can be reached from the root. */
-  readonly reachable: number;
-  /** How many cannot; a pack drops them. */
-  readonly unreachable: number;
-  /** How many of those that can be reached cannot be loaded, since their records are damaged. */
-  readonly unreadable: number;
-  /** Whether there is neither damage nor a dangling reference. */
-  readonly good: boolean;
-  /** What is damaged, and where: the first hundred. */
-  readonly damage: readonly {
-    /** Where, in bytes from the beginning of the file; 0 in SQLite, which hides its places. */
-    readonly offset: number;
-    /** What is wrong there. */
-    readonly message: string;
-  }[];
-  /** How many places are damaged. */
-  readonly damageCount: number;
-  /** References that lead nowhere from what can be reached: the first hundred. */
-  readonly dangling: readonly {
-    /** The object that is not there. */
-    readonly oid: Oid;
-    /** One that refers to it. */
-    readonly from: Oid;
-  }[];
-  /** How many such references there are. */
-  readonly danglingCount: number;
-  /** What is worth knowing and no damage. */
-  readonly notes: readonly string[];
 }
 
 /** Lets others have a turn after so many milliseconds. */
@@ -133,7 +81,7 @@ export async function verifyOn(
     if (error instanceof DharaError) throw error;
     const why = error instanceof Deno.errors.NotFound
       ? "there is no such file"
-      : text(error);
+      : messageOf(error);
     throw new StorageError(`Cannot verify ${path}: ${why}`, { cause: error });
   } finally {
     file?.close();

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { Command, NO_ROOM } from "./peer1.ts";
+import { Command, NO_ROOM } from "../protocol/protocol1.ts";
 
 /** How long it may take, in milliseconds. */
 const PATIENCE = 1000;

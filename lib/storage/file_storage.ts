@@ -1,12 +1,35 @@
 /**
- * A storage in a file.
+ * The storages in a file, which is a journal: the same one with its index read
+ * as it is needed, or in memory.
  *
  * @module
  */
-import { disk } from "../files/file.ts";
-import { type FileStorageOptions, JournalStorage } from "./journal_storage.ts";
-import type { Repair } from "./journal/recovery.ts";
+import { messageOf } from "../message.ts";
+import {
+  DharaError,
+  ObjectNotFoundError,
+  ReadonlyError,
+  StorageError,
+  StorageLockedError,
+} from "../errors.ts";
 import type { Oid } from "../serialize/record.ts";
+import { disk, type Files, type OpenFile } from "../files/file.ts";
+import { describeHolder } from "../files/lock.ts";
+import type { Journal, Repair } from "./journal/journal.ts";
+import { findMoment, revisionsOf, transactionsOf } from "./journal/history.ts";
+import { JournalPack } from "./journal/pack.ts";
+import {
+  type Backend,
+  nextTid,
+  type Records,
+  Sessions,
+  type Snapshot,
+} from "./session.ts";
+import { recordsBefore } from "./journal/undo.ts";
+import { encodeMetadata, type Notes } from "./notes.ts";
+import { cutOff } from "./moment.ts";
+import { packToEnd } from "./pack.ts";
+import { openJournal } from "./journal/recovery.ts";
 import type {
   CommitOptions,
   HistoricalStorage,
@@ -19,8 +42,41 @@ import type {
   TransactionInfo,
 } from "./storage.ts";
 
-export type { FileStorageOptions } from "./journal_storage.ts";
-export type { Repair } from "./journal/recovery.ts";
+export type { Repair } from "./journal/journal.ts";
+
+/** Settings of a {@linkcode FileStorage}. */
+export interface FileStorageOptions {
+  /** Open it for reading only: nothing in the file is changed, and nobody is kept from writing. */
+  readonly?: boolean;
+  /**
+   * Whether a commit waits until it is on the disk: true by default. Without
+   * it commits are much faster, a crash of the program still loses nothing,
+   * but a crash of the machine may lose the last ones.
+   */
+  sync?: boolean;
+  /** Whether to make the file if there is none: true by default. */
+  create?: boolean;
+  /**
+   * If the file is damaged, save everything from the damage on beside it, as
+   * `PATH.tail-OFFSET`, and cut it off.
+   */
+  repair?: boolean;
+  /**
+   * Whether to read the whole index when opening, and keep it in memory: 8
+   * bytes for each object, as {@linkcode FileStorage2} does.
+   */
+  indexInMemory?: boolean;
+}
+
+/** The option by which {@linkcode openOn} hands on its file system. */
+const FILES = Symbol("files");
+
+interface InternalOptions extends FileStorageOptions {
+  readonly [FILES]?: Files;
+}
+
+/** How often to look again if the file is replaced just while it is opened. */
+const ATTEMPTS = 20;
 
 /**
  * A storage in a file, a journal that is only appended to. Its index is read
@@ -48,7 +104,18 @@ export type { Repair } from "./journal/recovery.ts";
  * ```
  */
 export class FileStorage implements HistoricalStorage {
-  readonly #journal: JournalStorage;
+  /** The file, as it was given. */
+  readonly path: string;
+  /** Whether it was opened for reading only. */
+  readonly readonly: boolean;
+  /** What opening it with `repair` has changed in the file; empty if nothing was wrong. */
+  readonly repairs: readonly Repair[];
+  readonly #files: Files;
+  readonly #realPath: string;
+  #journal: Journal;
+  #sessions: Sessions;
+  #pack: JournalPack | undefined;
+  #closed = false;
 
   /**
    * Opens a file, and makes it if there is none. A transaction at its end that
@@ -59,27 +126,42 @@ export class FileStorage implements HistoricalStorage {
    * @throws {StorageError} if it is not a journal, or cannot be opened.
    */
   constructor(path: string, options: FileStorageOptions = {}) {
-    this.#journal = new JournalStorage(path, options, disk);
-  }
-
-  /** The file, as it was given. */
-  get path(): string {
-    return this.#journal.path;
-  }
-
-  /** Whether it was opened for reading only. */
-  get readonly(): boolean {
-    return this.#journal.readonly;
-  }
-
-  /** What opening it with `repair` has changed in the file; empty if nothing was wrong. */
-  get repairs(): readonly Repair[] {
-    return this.#journal.repairs;
+    const files = (options as InternalOptions)[FILES] ?? disk;
+    const {
+      readonly = false,
+      sync = true,
+      create = true,
+      repair = false,
+      indexInMemory = false,
+    } = options;
+    if (readonly && repair) {
+      throw new StorageError(
+        `Cannot open ${path}: it cannot be repaired when it is opened for reading only`,
+      );
+    }
+    this.path = path;
+    this.readonly = readonly;
+    this.#files = files;
+    const file = open(files, path, { readonly, create: create && !readonly });
+    try {
+      this.#realPath = realPath(files, path);
+      this.#journal = openJournal(files, file, this.#realPath, path, {
+        readonly,
+        repair,
+        sync,
+        indexInMemory,
+      });
+      this.repairs = this.#journal.repairs;
+      this.#sessions = new Sessions(this.#backend(), this.#journal.next);
+    } catch (error) {
+      file.close();
+      throw explain(error, path);
+    }
   }
 
   /** How many bytes the file has. */
   get size(): number {
-    return this.#journal.size;
+    return this.#journal.end;
   }
 
   /**
@@ -90,7 +172,7 @@ export class FileStorage implements HistoricalStorage {
    * message names the oldest moment that can be read.
    */
   session(options?: SessionOptions): Session {
-    return this.#journal.session(options);
+    return this.#sessions.open(options);
   }
 
   /**
@@ -114,16 +196,29 @@ export class FileStorage implements HistoricalStorage {
    * assertEquals(newest?.note, "as agreed");
    * ```
    */
-  history(oid: Oid): Generator<RevisionInfo, void> {
-    return this.#journal.history(oid);
+  *history(oid: Oid): Generator<RevisionInfo, void> {
+    if (!Number.isSafeInteger(oid) || oid < 0 || !this.#journal.holds(oid)) {
+      throw new ObjectNotFoundError(oid);
+    }
+    yield* this.#read((journal) => revisionsOf(journal, oid));
   }
 
   /**
    * Goes through the transactions that are still there, the newest first. It
    * needs little memory however many there are.
    */
-  transactions(): Generator<TransactionInfo, void> {
-    return this.#journal.transactions();
+  *transactions(): Generator<TransactionInfo, void> {
+    yield* this.#read(transactionsOf);
+  }
+
+  /** Goes through something of the journal as it is now, whatever a pack does meanwhile. */
+  *#read<T>(list: (journal: Journal) => Iterable<T>): Generator<T, void> {
+    // The session keeps the file open, and is closed with the storage.
+    using _session = this.#sessions.open();
+    for (const item of list(this.#journal)) {
+      yield item;
+      this.#sessions.checkOpen();
+    }
   }
 
   /**
@@ -155,8 +250,17 @@ export class FileStorage implements HistoricalStorage {
    * assertEquals(connection.root["price"], 10);
    * ```
    */
-  undo(tid: Tid, options?: CommitOptions): Tid {
-    return this.#journal.undo(tid, options);
+  undo(tid: Tid, options: CommitOptions = {}): Tid {
+    this.#sessions.checkOpen();
+    if (this.readonly) {
+      throw new ReadonlyError(
+        `Cannot undo a transaction of ${this.path}: it was opened for reading only`,
+      );
+    }
+    const records = recordsBefore(this.#journal, tid);
+    using session = this.#sessions.open();
+    session.commit(records, options);
+    return session.tid;
   }
 
   /**
@@ -180,7 +284,7 @@ export class FileStorage implements HistoricalStorage {
    * ```
    */
   pack(options?: PackOptions): PackProgress {
-    return this.#journal.pack(options);
+    return packToEnd(this.packInSteps(options));
   }
 
   /**
@@ -203,8 +307,42 @@ export class FileStorage implements HistoricalStorage {
    * }
    * ```
    */
-  packInSteps(options?: PackOptions): Generator<PackProgress, void> {
-    return this.#journal.packInSteps(options);
+  packInSteps(
+    { keep, ...options }: PackOptions = {},
+  ): Generator<PackProgress, void> {
+    this.#sessions.checkOpen();
+    if (this.readonly) {
+      throw new ReadonlyError(
+        `Cannot pack ${this.path}: it was opened for reading only`,
+      );
+    }
+    return this.#steps(
+      keep === undefined ? options : { ...options, keep: cutOff(keep) },
+    );
+  }
+
+  *#steps(options: PackOptions): Generator<PackProgress, void> {
+    this.#sessions.checkOpen();
+    if (this.#pack !== undefined) {
+      throw new StorageError(
+        `Cannot pack ${this.path}: another pack is under way`,
+      );
+    }
+    try {
+      this.#pack = this.#newPack(options);
+      for (const progress of this.#pack.run()) {
+        yield progress;
+        this.#sessions.checkOpen();
+      }
+    } catch (error) {
+      throw error instanceof DharaError ? error : new StorageError(
+        `Cannot pack ${this.path}: ${messageOf(error)}; the file is as it was`,
+        { cause: error },
+      );
+    } finally {
+      this.#pack?.giveUp();
+      this.#pack = undefined;
+    }
   }
 
   /**
@@ -214,11 +352,197 @@ export class FileStorage implements HistoricalStorage {
    * @throws {StorageError} if what was committed without `sync` cannot be brought to the disk.
    */
   close(): void {
-    this.#journal.close();
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#pack?.giveUp();
+    this.#sessions.close();
+    try {
+      if (!this.readonly) this.#journal.finish(this.#sessions.next);
+    } catch (error) {
+      throw new StorageError(
+        `Cannot close ${this.path} well: ${
+          messageOf(error)
+        }; the last commits may not be on the disk`,
+        { cause: error },
+      );
+    } finally {
+      this.#journal.release();
+    }
   }
 
   /** Closes the storage, as `close()` does. */
   [Symbol.dispose](): void {
     this.close();
   }
+
+  #backend(): Backend {
+    return {
+      name: this.path,
+      readonly: this.readonly,
+      snapshot: () => new JournalSnapshot(this.#journal),
+      snapshotAt: (moment) =>
+        new JournalSnapshot(
+          this.#journal,
+          findMoment(this.#journal, moment).tid,
+        ),
+      holds: (oid) => this.#journal.holds(oid),
+      append: (records, next, notes) => this.#append(records, next, notes),
+    };
+  }
+
+  #append(records: Records, next: Oid, notes: Notes): Tid {
+    for (const oid of records.keys()) this.#pack?.changing(oid);
+    const tid = nextTid(this.#journal.tid);
+    this.#journal.append(records, tid, next, encodeMetadata(notes));
+    return tid;
+  }
+
+  #newPack(options: PackOptions): JournalPack {
+    const journal = this.#journal;
+    const sessions = this.#sessions;
+    return new JournalPack({
+      files: this.#files,
+      path: this.#realPath,
+      journal,
+      next: sessions.next,
+      replace: (to, removed) => {
+        this.#journal = to;
+        // Sessions may go on reading the old file until they move on.
+        journal.release();
+        sessions.packed(removed);
+      },
+    }, options);
+  }
+}
+
+/**
+ * A {@linkcode FileStorage} that holds its whole index in memory. The file is
+ * the same, and each of the two opens what the other has written. Opening reads
+ * the index once, 8 bytes for each object; after that finding a record never
+ * reads the file. It is for databases whose objects are used all over, beyond
+ * the million whose index pages a `FileStorage` keeps.
+ *
+ * @example
+ * ```ts
+ * import { Connection, FileStorage2 } from "@dhara/dhara";
+ *
+ * const path = Deno.makeTempDirSync() + "/example.dhara";
+ * using storage = new FileStorage2(path);
+ * using connection = new Connection(storage);
+ * connection.root["hello"] = "world";
+ * connection.commit();
+ * ```
+ */
+export class FileStorage2 extends FileStorage {
+  /**
+   * Opens a file, as a `FileStorage` does.
+   *
+   * @throws {StorageLockedError} if somebody has it open for writing.
+   * @throws {DamagedFileError} if it is damaged; `repair` helps.
+   * @throws {StorageError} if it is not a journal, or cannot be opened.
+   */
+  constructor(
+    path: string,
+    options: Omit<FileStorageOptions, "indexInMemory"> = {},
+  ) {
+    super(path, { ...options, indexInMemory: true });
+  }
+}
+
+/**
+ * Opens a journal of another file system than the machine's: for tests, and to
+ * see each operation of a copy that is being made.
+ */
+export function openOn(
+  files: Files,
+  path: string,
+  options: FileStorageOptions = {},
+): FileStorage {
+  const internal: InternalOptions = { ...options, [FILES]: files };
+  return new FileStorage(path, internal);
+}
+
+/** A journal at one moment. */
+class JournalSnapshot implements Snapshot {
+  readonly tid: Tid;
+  readonly #journal: Journal;
+
+  constructor(journal: Journal, tid = journal.tid) {
+    this.#journal = journal;
+    this.tid = tid;
+    journal.retain();
+  }
+
+  load(oid: Oid): Uint8Array | undefined {
+    return this.#journal.load(oid, this.tid);
+  }
+
+  has(oid: Oid): boolean {
+    if (!this.#journal.holds(oid)) return false;
+    return this.tid === this.#journal.tid || this.load(oid) !== undefined;
+  }
+
+  length(oid: Oid): number {
+    return this.#journal.length(oid, this.tid);
+  }
+
+  release(): void {
+    this.#journal.release();
+  }
+}
+
+function open(
+  files: Files,
+  path: string,
+  { readonly, create }: { readonly: boolean; create: boolean },
+): OpenFile {
+  if (path === "") {
+    throw new StorageError("Cannot open a storage: the path is empty");
+  }
+  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+    let file: OpenFile;
+    try {
+      file = files.open(path, { write: !readonly, create });
+    } catch (error) {
+      throw explain(error, path, create);
+    }
+    if (readonly) return file;
+    try {
+      if (!file.lock()) {
+        throw new StorageLockedError(
+          `Cannot open ${path} for writing: ${
+            describeHolder(file.identity)
+          } has it open`,
+        );
+      }
+      // Before we got the lock, a pack may have put another file there.
+      if (files.identity(path) === file.identity) return file;
+    } catch (error) {
+      file.close();
+      throw explain(error, path);
+    }
+    file.close();
+  }
+  throw new StorageError(
+    `Cannot open ${path}: it is being replaced all the time`,
+  );
+}
+
+function realPath(files: Files, path: string): string {
+  try {
+    return files.realPath(path);
+  } catch {
+    // Without permission to read directories there are no links to follow.
+    return path;
+  }
+}
+
+function explain(error: unknown, path: string, create = false): unknown {
+  if (error instanceof DharaError) return error;
+  const why = !(error instanceof Deno.errors.NotFound)
+    ? messageOf(error)
+    : create
+    ? "the folder that it should be in is not there"
+    : "there is no such file";
+  return new StorageError(`Cannot open ${path}: ${why}`, { cause: error });
 }

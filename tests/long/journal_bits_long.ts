@@ -5,7 +5,7 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import { DharaError, ObjectNotFoundError } from "../../lib/errors.ts";
-import { JournalStorage } from "../../lib/storage/journal_storage.ts";
+import { type FileStorage, openOn } from "../../lib/storage/file_storage.ts";
 import { JournalVerifier } from "../../lib/storage/journal/verify.ts";
 import type { Session } from "../../lib/storage/storage.ts";
 import type { VerifyReport } from "../../lib/maintenance/verify.ts";
@@ -53,7 +53,7 @@ function stateOf(session: Session): State {
   });
 }
 
-function tell(storage: JournalStorage): Told {
+function tell(storage: FileStorage): Told {
   using session = storage.session();
   const newest = session.tid;
   const states = new Map([[newest, stateOf(session)]]);
@@ -100,7 +100,7 @@ function fine(where: string, act: () => void): boolean {
 function make(): Uint8Array {
   const disk = new SimulatedDisk();
   {
-    using storage = new JournalStorage(PATH, {}, disk);
+    using storage = openOn(disk, PATH);
     using session = storage.session();
     session.allocate(1031);
     store(
@@ -122,7 +122,7 @@ function make(): Uint8Array {
     session.allocate(1);
   }
   {
-    using storage = new JournalStorage(PATH, {}, disk);
+    using storage = openOn(disk, PATH);
     using session = storage.session();
     store(session, textRecord(1, "one, later still", [0]));
     session.commit([textRecord(3, "three, at last")], { note: "the last" });
@@ -132,14 +132,14 @@ function make(): Uint8Array {
 
 const bytes = make();
 const right = (() => {
-  using storage = new JournalStorage(PATH, {}, diskOf(bytes));
+  using storage = openOn(diskOf(bytes), PATH);
   return tell(storage);
 })();
 
 /** Makes sure that what a storage tells is right, as far as it tells anything. */
 function assertRight(where: string, disk: SimulatedDisk): void {
   fine(where, () => {
-    using storage = new JournalStorage(PATH, { readonly: true }, disk);
+    using storage = openOn(disk, PATH, { readonly: true });
     const { transactions, states, newest } = tell(storage);
     assertEquals(newest, right.newest, where);
     assertEquals(transactions, right.transactions, where);
@@ -150,7 +150,7 @@ function assertRight(where: string, disk: SimulatedDisk): void {
   // Each object for itself, since another one may be unreadable.
   for (const [i, oid] of OIDS.entries()) {
     fine(where, () => {
-      using storage = new JournalStorage(PATH, { readonly: true }, disk);
+      using storage = openOn(disk, PATH, { readonly: true });
       using session = storage.session();
       let text: string | undefined;
       try {
@@ -182,14 +182,14 @@ Deno.test("every bit of a journal changed: nothing wrong is read, and verify nam
       });
       // What opening lets pass stays named, and what is added can be read.
       const opened = fine(where, () => {
-        using storage = new JournalStorage(PATH, {}, disk);
+        using storage = openOn(disk, PATH);
         using session = storage.session();
         session.commit([textRecord(6, "added")]);
       });
       if (opened) {
         counts.opened++;
         {
-          using storage = new JournalStorage(PATH, {}, disk);
+          using storage = openOn(disk, PATH);
           using session = storage.session();
           assertEquals(textOf(session, 6), "added", where);
         }
@@ -206,10 +206,10 @@ Deno.test("every bit of a journal changed: nothing wrong is read, and verify nam
       const repaired = diskOf(changed);
       if (
         fine(where, () => {
-          new JournalStorage(PATH, { repair: true }, repaired).close();
+          openOn(repaired, PATH, { repair: true }).close();
         })
       ) {
-        using storage = new JournalStorage(PATH, {}, repaired);
+        using storage = openOn(repaired, PATH);
         using session = storage.session();
         session.commit([textRecord(7, "after the repair")]);
         assertEquals(textOf(session, 7), "after the repair", where);
@@ -226,7 +226,7 @@ Deno.test("a journal cut at every length: an earlier state of it, or damage", ()
     const where = `cut to ${size} bytes`;
     const disk = diskOf(bytes.subarray(0, size));
     const opened = fine(where, () => {
-      using storage = new JournalStorage(PATH, { readonly: true }, disk);
+      using storage = openOn(disk, PATH, { readonly: true });
       const { states, newest } = tell(storage);
       assert(newest === 0 || right.states.has(newest), where);
       for (const [tid, state] of states) {
@@ -237,7 +237,7 @@ Deno.test("a journal cut at every length: an earlier state of it, or damage", ()
     const { good, damage } = verifyOf(disk);
     assertEquals(good, opened, `${where}: ${JSON.stringify(damage)}`);
     const added = fine(where, () => {
-      using storage = new JournalStorage(PATH, {}, disk);
+      using storage = openOn(disk, PATH);
       using session = storage.session();
       session.commit([textRecord(6, "added")]);
     });
@@ -245,7 +245,7 @@ Deno.test("a journal cut at every length: an earlier state of it, or damage", ()
     if (added) {
       counts.earlier++;
       assert(verifyOf(disk).good, where);
-      using storage = new JournalStorage(PATH, {}, disk);
+      using storage = openOn(disk, PATH);
       using session = storage.session();
       assertEquals(textOf(session, 6), "added", where);
     } else {

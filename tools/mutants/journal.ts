@@ -63,7 +63,7 @@ const list: MutantList = {
     {
       bug:
         "a file that was put in place before the lock was taken is overlooked",
-      file: "lib/storage/journal_storage.ts",
+      file: "lib/storage/file_storage.ts",
       find: "if (files.identity(path) === file.identity) return file;",
       replace: "return file;",
       tests: ["file_storage"],
@@ -331,34 +331,34 @@ const list: MutantList = {
     },
     {
       bug: "an opening that failed leaves the file locked",
-      file: "lib/storage/journal_storage.ts",
+      file: "lib/storage/file_storage.ts",
       find: "this.#journal.next);\n    } catch (error) {\n      file.close();",
       replace: "this.#journal.next);\n    } catch (error) {",
     },
     {
       bug: "an opening that found a lock leaves the file open",
-      file: "lib/storage/journal_storage.ts",
+      file: "lib/storage/file_storage.ts",
       find:
         "=== file.identity) return file;\n    } catch (error) {\n      file.close();",
       replace: "=== file.identity) return file;\n    } catch (error) {",
     },
     {
       bug: "the file that a pack has replaced stays open",
-      file: "lib/storage/journal_storage.ts",
+      file: "lib/storage/file_storage.ts",
       find: "journal.release();\n        sessions.packed(removed);",
       replace: "sessions.packed(removed);",
       tests: ["sessions"],
     },
     {
       bug: "closing leaves the file of a pack under way",
-      file: "lib/storage/journal_storage.ts",
+      file: "lib/storage/file_storage.ts",
       find: "this.#pack?.giveUp();\n    this.#sessions.close();",
       replace: "this.#sessions.close();",
       tests: ["pack_files"],
     },
     {
       bug: "a session of the past has what was made later",
-      file: "lib/storage/journal_storage.ts",
+      file: "lib/storage/file_storage.ts",
       find: "|| this.load(oid) !== undefined",
       replace: "|| this.load(oid) !== null",
       tests: ["sessions"],
@@ -469,7 +469,7 @@ const list: MutantList = {
     },
     {
       bug: "FileStorage2 does not keep its index in memory",
-      file: "lib/storage/file_storage2.ts",
+      file: "lib/storage/file_storage.ts",
       find: "indexInMemory: true }",
       replace: "indexInMemory: false }",
       tests: ["history_pack"],

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { messageOf } from "../../message.ts";
 import { crc32 } from "node:zlib";
 import { DamagedFileError, DharaError, StorageError } from "../../errors.ts";
 import type { Oid } from "../../serialize/record.ts";
@@ -26,8 +27,23 @@ import {
   viewOf,
 } from "./format.ts";
 import { DamagedPage, JournalIndex } from "./index.ts";
-import type { Repair } from "./recovery.ts";
 import type { Tid } from "../storage.ts";
+
+/** What opening a file with `repair` has changed in it. */
+export interface Repair {
+  /**
+   * What was done: damage and what followed was cut off (`cut`), a transaction
+   * that was never confirmed was cut off (`unfinished`), the index or the
+   * header was written anew.
+   */
+  readonly kind: "cut" | "unfinished" | "index" | "header";
+  /** Where, in bytes from the beginning of the file. */
+  readonly offset: number;
+  /** How many bytes were cut off, 0 if none were. */
+  readonly bytes: number;
+  /** The file that holds what was cut off. */
+  readonly saved?: string;
+}
 
 /** One revision of one object. */
 export interface Entry {
@@ -280,7 +296,7 @@ export class Journal {
         this.#tryToCut();
         throw new StorageError(
           `Cannot commit to ${this.name}: syncing to the disk failed: ${
-            text(cause)
+            messageOf(cause)
           }; close the storage, and open it again to see whether the transaction is stored`,
           { cause },
         );
@@ -399,7 +415,7 @@ export class Journal {
   #break(what: string, cause: unknown): void {
     this.#broken = new StorageError(
       `Cannot commit to ${this.name}: ${what}: ${
-        text(cause)
+        messageOf(cause)
       }; close the storage and open it again`,
       { cause },
     );
@@ -528,7 +544,7 @@ export class Journal {
     const what = `Cannot load object #${oid} from ${this.name}`;
     if (error instanceof DamagedPage) return this.#damagedIndex(what, error);
     if (error instanceof DharaError) return error;
-    return new StorageError(`${what}: ${text(error)}`, { cause: error });
+    return new StorageError(`${what}: ${messageOf(error)}`, { cause: error });
   }
 
   #explainCommit(error: unknown): unknown {
@@ -537,10 +553,10 @@ export class Journal {
     if (error instanceof DamagedPage) return this.#damagedIndex(what, error);
     if (error instanceof DharaError) return error;
     const full = /ENOSPC|EDQUOT|space left|quota/i.test(
-      `${(error as { code?: string }).code} ${text(error)}`,
+      `${(error as { code?: string }).code} ${messageOf(error)}`,
     );
     return new StorageError(
-      `${what}: ${text(error)}; ${
+      `${what}: ${messageOf(error)}; ${
         packing ? "the file is as it was" : "nothing was stored"
       }${
         full
@@ -578,9 +594,4 @@ export class Journal {
   #cut(offset: number, oid: Oid): DamagedFileError {
     return this.#damaged(offset, oid, "the file ends too early");
   }
-}
-
-/** Returns an error's message. */
-export function text(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

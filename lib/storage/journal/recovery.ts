@@ -13,7 +13,7 @@ import {
   writeFully,
 } from "../../files/file.ts";
 import { ChunkReader } from "./chunk_reader.ts";
-import { Journal } from "./journal.ts";
+import { Journal, type Repair } from "./journal.ts";
 import {
   BLOCK_HEAD,
   BLOCK_TRAILER,
@@ -41,22 +41,6 @@ export interface OpenOptions {
   readonly repair: boolean;
   readonly sync: boolean;
   readonly indexInMemory: boolean;
-}
-
-/** What opening a file with `repair` has changed in it. */
-export interface Repair {
-  /**
-   * What was done: damage and what followed was cut off (`cut`), a transaction
-   * that was never confirmed was cut off (`unfinished`), the index or the
-   * header was written anew.
-   */
-  readonly kind: "cut" | "unfinished" | "index" | "header";
-  /** Where, in bytes from the beginning of the file. */
-  readonly offset: number;
-  /** How many bytes were cut off, 0 if none were. */
-  readonly bytes: number;
-  /** The file that holds what was cut off. */
-  readonly saved?: string;
 }
 
 /** How much is read at once where it is not kept. */

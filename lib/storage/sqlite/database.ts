@@ -12,7 +12,14 @@ import {
   StorageError,
   StorageLockedError,
 } from "../../errors.ts";
-import type { Sqlite, SqliteClass, Statement, Value } from "./library.ts";
+import type {
+  Row,
+  Sql,
+  Sqlite,
+  SqliteClass,
+  Statement,
+  Value,
+} from "./library.ts";
 import { migrate } from "./migrate.ts";
 import {
   APPLICATION_ID,
@@ -22,7 +29,7 @@ import {
   SCHEMAS,
   VERSION,
 } from "./schema.ts";
-import { stateChecksum } from "./tables.ts";
+import { stateChecksum } from "./rows.ts";
 
 /** Settings of a storage in SQLite. */
 export interface SqliteStorageOptions {
@@ -40,11 +47,8 @@ export interface SqliteStorageOptions {
   timeout?: number;
 }
 
-/** One row of an answer. */
-export type Row = Record<string, Value>;
-
 /** An open SQLite file. */
-export class SqliteDatabase {
+export class SqliteDatabase implements Sql {
   /** The file, as it was given. */
   readonly path: string;
   readonly #whole: string;

@@ -4,7 +4,8 @@
  *
  * @module
  */
-import { StorageError } from "../../errors.ts";
+import { messageOf } from "../../message.ts";
+import { type DamagedFileError, StorageError } from "../../errors.ts";
 
 /** The value of a column. One that is read may also be a bigint: then it is damaged. */
 export type Value = number | string | Uint8Array | null;
@@ -36,6 +37,23 @@ export type SqliteClass = new (
 
 /** Loads a library, of which the first is the one that is used where it can be. */
 export type Loader = () => Promise<{ Database: SqliteClass }>;
+
+/** One row of an answer. */
+export type Row = Record<string, Value>;
+
+/** SQL on an open file. */
+export interface Sql {
+  /** Runs a statement. */
+  run(sql: string, ...values: Value[]): void;
+  /** Returns the first row of the answer, `undefined` if there is none. */
+  get(sql: string, ...values: Value[]): Row | undefined;
+  /** Returns the rows of the answer. */
+  all(sql: string, ...values: Value[]): Row[];
+  /** Runs many statements. */
+  exec(sql: string): void;
+  /** Notes that the file is damaged, and returns the error that says so. */
+  damaged(what: string): DamagedFileError;
+}
 
 /** The libraries, by name. Loading one opens it, so they are not imported above. */
 const LIBRARIES: Record<string, Loader> = {
@@ -78,8 +96,7 @@ function reasonsOf(error: unknown): string {
   const reasons = new Set<string>();
   // A chain of causes may be a circle.
   for (let depth = 0; error !== undefined && depth < 10; depth++) {
-    const message = error instanceof Error ? error.message : String(error);
-    reasons.add(message.split("\n")[0]!);
+    reasons.add(messageOf(error).split("\n")[0]!);
     error = error instanceof Error ? error.cause : undefined;
   }
   return [...reasons].join(", since ");

@@ -7,7 +7,7 @@
  */
 import { crc32 } from "node:zlib";
 import { type Oid, recordOid, ROOT_OID } from "../../serialize/record.ts";
-import type { Row, SqliteDatabase } from "./database.ts";
+import type { Row, Sql } from "./library.ts";
 import { CREATE, VERSION } from "./schema.ts";
 import {
   changesChecksum,
@@ -16,14 +16,14 @@ import {
   revisionChecksum,
   type State,
   stateChecksum,
-} from "./tables.ts";
+} from "./rows.ts";
 import type { Tid } from "../storage.ts";
 
 /** Rows that are read at once. */
 const BATCH = 500;
 
 /** Makes the new tables out of the old ones, in a transaction of SQLite. */
-export function migrate(database: SqliteDatabase): void {
+export function migrate(database: Sql): void {
   const old = database.get(
     `SELECT next, tid, cut, forgotten,
     (SELECT max(oid) FROM revision) AS lastOid,
@@ -73,7 +73,7 @@ export function migrate(database: SqliteDatabase): void {
 
 /** Goes through rows in the order of two columns. */
 function* inOrder(
-  database: SqliteDatabase,
+  database: Sql,
   first: string,
   second: string,
 ): Generator<Row> {
@@ -92,7 +92,7 @@ function* inOrder(
   }
 }
 
-function addRevisions(database: SqliteDatabase): void {
+function addRevisions(database: Sql): void {
   let id = 0;
   let last: { oid: Oid; tid: Tid; revision: number } | undefined;
   const addObject = () => {
@@ -138,7 +138,7 @@ function isOf(oid: Oid, record: Uint8Array): boolean {
   }
 }
 
-function addChanges(database: SqliteDatabase, state: State): void {
+function addChanges(database: Sql, state: State): void {
   let before: Tid = 0;
   let tid: Tid = -1;
   let oids: Oid[] = [];

@@ -12,8 +12,10 @@ import { LARGEST_OID } from "../session.ts";
 import { now } from "../moment.ts";
 import { OidQueue } from "../oid_queue.ts";
 import { OidSet } from "../oid_set.ts";
-import type { Row, SqliteDatabase } from "./database.ts";
-import { type Removal, type SqliteTables, unpackOids } from "./tables.ts";
+import type { SqliteDatabase } from "./database.ts";
+import type { Row } from "./library.ts";
+import { unpackOids } from "./rows.ts";
+import { type Removal, type SqliteTables } from "./tables.ts";
 import type { PackProgress, Tid } from "../storage.ts";
 
 /** A step ends after this many bytes or records: some milliseconds. */

@@ -12,7 +12,8 @@ import {
 } from "../../serialize/record.ts";
 import { OidQueue } from "../oid_queue.ts";
 import { OidSet } from "../oid_set.ts";
-import type { Row, SqliteDatabase } from "./database.ts";
+import type { SqliteDatabase } from "./database.ts";
+import type { Row } from "./library.ts";
 import {
   changesChecksum,
   objectChecksum,
@@ -20,7 +21,7 @@ import {
   type State,
   stateChecksum,
   unpackOids,
-} from "./tables.ts";
+} from "./rows.ts";
 import type { Tid } from "../storage.ts";
 import type { VerifyProgress, VerifyReport } from "../../maintenance/verify.ts";
 
