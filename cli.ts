@@ -16,6 +16,7 @@ import config from "./deno.json" with { type: "json" };
 import { runGroup } from "./lib/cli/command.ts";
 import { dbCommands } from "./lib/cli/db.ts";
 import * as library from "./mod.ts";
+import { StorageServer } from "./server.ts";
 
 /**
  * Runs the command with its arguments and returns the exit code: 0 if all went
@@ -30,7 +31,11 @@ export function main(args: readonly string[]): Promise<number> {
     summary:
       "Dhara keeps the objects of programs: a persistent object database.",
     version: `dhara ${config.version}`,
-    commands: [dbCommands({ version: config.version, library })],
+    commands: [dbCommands({
+      version: config.version,
+      library,
+      makeServer: (options) => new StorageServer(options),
+    })],
   }, args);
 }
 

@@ -28,6 +28,7 @@
 export * from "./lib/errors.ts";
 export {
   BrokenObject,
+  type ObjectConnection,
   Persistent,
   PersistentObject,
   type Status,

@@ -17,10 +17,11 @@ import {
 } from "./lib/protocol/address.ts";
 import { Channel } from "./lib/server/channel.ts";
 import { type LimitOptions, limitsOf } from "./lib/server/limits.ts";
+import type { StorageServerOptions } from "./lib/server/options.ts";
 import { listenAt, type Listening } from "./lib/server/listen.ts";
 import { Packer } from "./lib/server/packer.ts";
-import { Client, type Shared } from "./lib/server/peer1.ts";
-import { type LogLevel, QuietLog } from "./lib/server/quiet_log.ts";
+import { Peer1, type Shared } from "./lib/server/peer1.ts";
+import { QuietLog } from "./lib/server/quiet_log.ts";
 import { Room } from "./lib/server/room.ts";
 import { close, turnAway } from "./lib/server/turn_away.ts";
 import { Turns } from "./lib/server/turns.ts";
@@ -28,7 +29,8 @@ import { UnusedOids } from "./lib/server/unused_oids.ts";
 import type { Storage } from "./lib/storage/storage.ts";
 
 export { DEFAULT_HOST, DEFAULT_PORT };
-export type { LimitOptions, LogLevel };
+export type { LimitOptions, StorageServerOptions };
+export type { LogLevel } from "./lib/server/quiet_log.ts";
 export type { Oid } from "./lib/serialize/record.ts";
 export type {
   CommitOptions,
@@ -53,40 +55,6 @@ interface Attended {
   done: Promise<void>;
   /** Whether it was cut off for taking too long. */
   late: boolean;
-}
-
-/** Options of a {@linkcode StorageServer}. */
-export interface StorageServerOptions extends LimitOptions {
-  /** What is served. The server does not close it. */
-  storage: Storage;
-  /** Host name or IP address to listen on; 127.0.0.1 unless given. */
-  host?: string | undefined;
-  /** TCP port to listen on, 0 for a free one; 2972 unless given. */
-  port?: number | undefined;
-  /**
-   * Path of a Unix socket to listen on, instead of host and port. `@name` is an
-   * abstract one (Linux). The socket of a server that was killed is replaced.
-   */
-  address?: string | undefined;
-  /**
-   * Allows to listen where other machines can connect. Whoever can connect can
-   * read and write everything.
-   */
-  insecure?: boolean | undefined;
-  /**
-   * Whether the `Q` request of a client stops the server; true unless given.
-   * Where the server listens on a TCP port, the client must have greeted.
-   */
-  allowQuit?: boolean | undefined;
-  /** Pack by itself each time that so many bytes were committed; 0, the default, is never. */
-  gcbytes?: number | undefined;
-  /**
-   * How long `shutdown()` waits for requests under way, in milliseconds; 5000
-   * unless given. It does not wait for a client that stalls for a second.
-   */
-  grace?: number | undefined;
-  /** Takes the lines of the log; nothing is logged unless given. */
-  log?: ((level: LogLevel, message: string) => void) | undefined;
 }
 
 /**
@@ -126,7 +94,7 @@ export class StorageServer implements AsyncDisposable {
   #started = false;
   #listening: Listening | undefined;
   #accepting: Promise<void> | undefined;
-  #clients = new Map<Client, Attended>();
+  #clients = new Map<Peer1, Attended>();
   #turningAway = new Map<Deno.Conn, Promise<void>>();
   #watch: ReturnType<typeof setInterval> | undefined;
   #finish: () => void;
@@ -287,7 +255,7 @@ export class StorageServer implements AsyncDisposable {
         tcp.setKeepAlive(true);
       }
       const trusted = this.#address.transport === "unix";
-      const client = new Client(name, new Channel(conn), this.#shared, trusted);
+      const client = new Peer1(name, new Channel(conn), this.#shared, trusted);
       this.#log.line("debug", `${name} connected`);
       const attended: Attended = { conn, done: Promise.resolve(), late: false };
       this.#clients.set(client, attended);
@@ -312,7 +280,7 @@ export class StorageServer implements AsyncDisposable {
     this.#turningAway.set(conn, done);
   }
 
-  async #attend(client: Client, attended: Attended): Promise<void> {
+  async #attend(client: Peer1, attended: Attended): Promise<void> {
     try {
       await client.serve();
       this.#log.line("debug", `${client.name} is gone`);
@@ -341,7 +309,7 @@ export class StorageServer implements AsyncDisposable {
     }
   }
 
-  #logClosed(client: Client, why: string): void {
+  #logClosed(client: Peer1, why: string): void {
     this.#log.error(`Closed the connection of ${client.name}: ${why}`, why);
   }
 
@@ -373,9 +341,9 @@ export class StorageServer implements AsyncDisposable {
     return {
       storage: this.#storage,
       limits,
-      unused: new UnusedOids<Client>(),
-      turns: new Turns<Client>(),
-      room: new Room<Client>(limits.bufferedBytes),
+      unused: new UnusedOids<Peer1>(),
+      turns: new Turns<Peer1>(),
+      room: new Room<Peer1>(limits.bufferedBytes),
       allowQuit: options.allowQuit ?? true,
       get stopping() {
         return isStopping();

@@ -18,7 +18,7 @@ import {
   recordReferences,
   ROOT_OID,
 } from "@dhara/dhara";
-import { Decoder } from "../lib/serialize/codec.ts";
+import { Decoder } from "../lib/serialize/decoder.ts";
 import { startServer } from "./server_process.ts";
 import { printTable } from "./table.ts";
 

@@ -5,7 +5,8 @@
  * @module
  */
 import { decode, encode } from "@std/msgpack";
-import { Decoder, Encoder } from "../lib/serialize/codec.ts";
+import { Decoder } from "../lib/serialize/decoder.ts";
+import { Encoder } from "../lib/serialize/encoder.ts";
 
 class Account {
   [key: string]: unknown;

@@ -1,5 +1,6 @@
 /** Blocks of a journal at the bounds of what is written at once, and one inside of another. */
 import { crc32 } from "node:zlib";
+import { getUint64, setUint64, viewOf } from "../lib/serialize/bytes.ts";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { DamagedFileError } from "../lib/errors.ts";
 import { packRecord, recordData } from "../lib/serialize/record.ts";
@@ -12,9 +13,6 @@ import {
   decodeBlockHead,
   encodeBlockHead,
   ENTRY_HEAD,
-  getUint64,
-  setUint64,
-  viewOf,
 } from "../lib/storage/journal/format.ts";
 import { encodeMetadata } from "../lib/storage/notes.ts";
 import { openOn } from "../lib/storage/file_storage.ts";

@@ -10,7 +10,7 @@ import {
   type PersistentObject,
   registerClass,
 } from "../mod.ts";
-import { Encoder } from "../lib/serialize/codec.ts";
+import { Encoder } from "../lib/serialize/encoder.ts";
 
 Deno.test("Connection uses classes registered for the whole program", () => {
   class Planet extends Persistent {

@@ -10,7 +10,7 @@ import {
   type BlockingSocket,
   SocketWorker,
 } from "../lib/client/blocking_socket.ts";
-import { Client1 } from "../lib/client/requests.ts";
+import { Requests } from "../lib/client/requests.ts";
 import { ClientStorage } from "../lib/client/client_storage.ts";
 import { record } from "./_raw_client.ts";
 import { ServerWorker, type Step } from "./_server_worker.ts";
@@ -37,7 +37,7 @@ Deno.test("a commit whose last bytes were not sent was not stored", () => {
         throw lost;
       },
     } as unknown as BlockingSocket;
-    const client = new Client1(socket);
+    const client = new Requests(socket);
     const error = assertThrows(
       () => client.finishCommit(new Map([[5, record(5, "x")]])),
       ServerUnavailableError,

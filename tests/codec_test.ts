@@ -9,7 +9,8 @@ import { decode as judgeDecode, encode as judgeEncode } from "@std/msgpack";
 import fc from "fast-check";
 import vm from "node:vm";
 import { DecodeError, EncodeError } from "../lib/errors.ts";
-import { Decoder, Encoder } from "../lib/serialize/codec.ts";
+import { Decoder } from "../lib/serialize/decoder.ts";
+import { Encoder } from "../lib/serialize/encoder.ts";
 import {
   packRecord,
   recordData,

@@ -20,7 +20,7 @@ import {
   type Session,
   WriteConflictError,
 } from "../mod.ts";
-import { Encoder } from "../lib/serialize/codec.ts";
+import { Encoder } from "../lib/serialize/encoder.ts";
 
 class Account extends Persistent {
   owner: string;

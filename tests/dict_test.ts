@@ -4,7 +4,7 @@ import {
   assertStrictEquals,
   assertThrows,
 } from "@std/assert";
-import { Encoder } from "../lib/serialize/codec.ts";
+import { Encoder } from "../lib/serialize/encoder.ts";
 import {
   Connection,
   ConnectionError,

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import fc from "fast-check";
-import { Encoder } from "../lib/serialize/codec.ts";
+import { Encoder } from "../lib/serialize/encoder.ts";
 import { Reference } from "../lib/serialize/json_notation.ts";
 import { packRecord } from "../lib/serialize/record.ts";
 import {

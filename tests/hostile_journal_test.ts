@@ -1,4 +1,5 @@
 /** Journals that nobody has written in good faith: what they cost is bounded by their length. */
+import { getUint64, setUint64 } from "../lib/serialize/bytes.ts";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { crc32 } from "node:zlib";
 import { DamagedFileError, StorageError } from "../lib/errors.ts";
@@ -13,9 +14,7 @@ import {
   BlockKind,
   encodeHeader,
   ENTRY_HEAD,
-  getUint64,
   HEADER_SIZE,
-  setUint64,
 } from "../lib/storage/journal/format.ts";
 import { PAGE_SIZE } from "../lib/storage/journal/index.ts";
 import { verify } from "../lib/maintenance/verify.ts";

@@ -1,4 +1,5 @@
 /** Journals that are very large, have odd names, or come from the future. */
+import { viewOf } from "../lib/serialize/bytes.ts";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { ReadonlyError, StorageError } from "../lib/errors.ts";
 import { MAX_RECORD_BYTES } from "../lib/serialize/extensions.ts";
@@ -9,7 +10,6 @@ import {
   BlockKind,
   encodeBlockHead,
   HEADER_SIZE,
-  viewOf,
 } from "../lib/storage/journal/format.ts";
 import { checkRecords } from "../lib/storage/session.ts";
 import { createJournal } from "../lib/storage/journal/recovery.ts";

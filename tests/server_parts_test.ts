@@ -5,7 +5,7 @@ import { Channel } from "../lib/server/channel.ts";
 import { ProtocolError } from "../lib/errors.ts";
 import { limitsOf } from "../lib/server/limits.ts";
 import { Packer } from "../lib/server/packer.ts";
-import { Client } from "../lib/server/peer1.ts";
+import { Peer1 } from "../lib/server/peer1.ts";
 import { QuietLog } from "../lib/server/quiet_log.ts";
 import { Room } from "../lib/server/room.ts";
 import { Turns } from "../lib/server/turns.ts";
@@ -216,12 +216,12 @@ Deno.test("whatever a client has is given back when it is gone", async () => {
       },
     };
   });
-  const turns = new Turns<Client>(HOUR);
-  const room = new Room<Client>(100);
-  const unused = new UnusedOids<Client>();
+  const turns = new Turns<Peer1>(HOUR);
+  const room = new Room<Peer1>(100);
+  const unused = new UnusedOids<Peer1>();
   // The other end of it has closed.
   const conn = { read: () => Promise.resolve(null) } as unknown as Deno.Conn;
-  const client = new Client("somebody", new Channel(conn), {
+  const client = new Peer1("somebody", new Channel(conn), {
     storage,
     limits: limitsOf({}),
     unused,

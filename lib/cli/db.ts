@@ -5,7 +5,6 @@
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { StorageServer } from "../../server.ts";
 import { ServerUnavailableError, StorageError } from "../errors.ts";
 import { Connection } from "../connection/connection.ts";
 import {
@@ -18,6 +17,7 @@ import {
 import { ClientStorage } from "../client/client_storage.ts";
 import { FileStorage } from "../storage/file_storage.ts";
 import { openStorage } from "../open_storage.ts";
+import type { StorageServerOptions } from "../server/options.ts";
 import type { Storage } from "../storage/storage.ts";
 import type { Command, Group } from "./command.ts";
 import { backupCommand } from "./db_backup.ts";
@@ -30,12 +30,26 @@ import { readonlyView } from "./readonly.ts";
 import { LIMIT_OPTIONS, limitsFrom } from "./server_limits.ts";
 import { openShell, runCode, runShell } from "./shell.ts";
 
+/** A storage server, which the commands start and stop. */
+export interface Server extends AsyncDisposable {
+  /** Where it listens. */
+  readonly name: string;
+  /** Resolves when it has stopped. */
+  readonly finished: Promise<void>;
+  /** Starts it. */
+  listen(): Promise<void>;
+  /** Stops it when the requests under way are finished. */
+  shutdown(): Promise<void>;
+}
+
 /** What the commands must be told, since nothing in here imports it. */
 export interface Program {
   /** The version, for the lines that begin a server and a shell. */
   readonly version: string;
   /** All that the library exports, for the shell. */
   readonly library: Record<string, unknown>;
+  /** Makes a storage server. */
+  readonly makeServer: (options: StorageServerOptions) => Server;
 }
 
 const FILE: Option = {
@@ -96,7 +110,7 @@ export function dbCommands(program: Program): Group {
   };
 }
 
-function start({ version }: Program): Command {
+function start(program: Program): Command {
   return {
     names: ["start", "server"],
     summary: "Serve a database to other processes",
@@ -130,11 +144,14 @@ function start({ version }: Program): Command {
       },
       ...LIMIT_OPTIONS,
     ],
-    run: (values) => serve(values, version),
+    run: (values) => serve(values, program),
   };
 }
 
-async function serve(values: Values, version: string): Promise<number> {
+async function serve(
+  values: Values,
+  { version, makeServer }: Program,
+): Promise<number> {
   const place = placeOf(values);
   if (!isLocal(toAddress(place)) && !values.has("insecure")) {
     throw new UsageError(
@@ -166,7 +183,7 @@ async function serve(values: Values, version: string): Promise<number> {
     if (values.has("repair") && storage instanceof FileStorage) {
       for (const line of describeRepairs(storage)) console.log(line);
     }
-    await using server = new StorageServer({
+    await using server = makeServer({
       storage,
       ...place,
       ...limitsFrom(values),

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { StorageServerOptions } from "../../server.ts";
+import type { StorageServerOptions } from "../server/options.ts";
 import type { Option, Values } from "./options.ts";
 
 type Name =

@@ -11,7 +11,7 @@ import {
 } from "../errors.ts";
 import { type Address, toAddress } from "../protocol/address.ts";
 import { BlockingSocket, SocketWorker } from "./blocking_socket.ts";
-import { Client1 } from "./requests.ts";
+import { Requests } from "./requests.ts";
 import { ClientSession } from "./session.ts";
 import { packToEnd } from "../storage/pack.ts";
 import type {
@@ -84,7 +84,7 @@ export class ClientStorage implements Storage {
   readonly #patience: number;
   #worker: SocketWorker | undefined;
   /** A connection that is open and not yet anybody's session. */
-  #spare: Client1 | undefined;
+  #spare: Requests | undefined;
   #sessions = new Set<ClientSession>();
   /** When the server was missed first, on the clock of `performance.now()`, unless it is there. */
   #missedSince: number | undefined;
@@ -189,7 +189,7 @@ export class ClientStorage implements Storage {
   }
 
   /** The connection that nobody uses yet, if it is still good. */
-  #takeSpare(): Client1 | undefined {
+  #takeSpare(): Requests | undefined {
     const client = this.#spare;
     this.#spare = undefined;
     try {
@@ -203,7 +203,7 @@ export class ClientStorage implements Storage {
   }
 
   /** Connects, and goes on trying with growing pauses while there is time. */
-  #reconnect(): Client1 {
+  #reconnect(): Requests {
     for (let wait = PAUSES.first;; wait = Math.min(2 * wait, PAUSES.longest)) {
       try {
         const client = this.#connect();
@@ -221,12 +221,12 @@ export class ClientStorage implements Storage {
     }
   }
 
-  #connect(): Client1 {
+  #connect(): Requests {
     // A worker that did not answer was given up; begin with a new one.
     if (this.#worker === undefined || !this.#worker.alive) {
       this.#worker = new SocketWorker(this.#timeout);
     }
-    return new Client1(new BlockingSocket(this.#worker, this.#address));
+    return new Requests(new BlockingSocket(this.#worker, this.#address));
   }
 
   #check(): void {

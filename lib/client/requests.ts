@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { viewOf } from "../serialize/bytes.ts";
 import {
   ObjectNotFoundError,
   ProtocolError,
@@ -23,7 +24,7 @@ const LONGEST = 2 ** 30;
 const PIECE = 64 * 1024;
 
 /** The requests of protocol 1. */
-export class Client1 {
+export class Requests {
   #socket: BlockingSocket;
 
   /** Greets the server at the other end of the socket. */
@@ -205,7 +206,7 @@ export class Client1 {
     while (oids.length < count) {
       const left = 8 * (count - oids.length);
       const bytes = this.#socket.read(Math.min(left, PIECE), left);
-      const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+      const view = viewOf(bytes);
       this.#understand(() => {
         for (let at = 0; at < bytes.length; at += 8) {
           oids.push(readOid(view, at));

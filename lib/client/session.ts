@@ -11,7 +11,7 @@ import {
   StorageClosedError,
   StorageError,
 } from "../errors.ts";
-import type { Client1 } from "./requests.ts";
+import type { Requests } from "./requests.ts";
 import { type Records, transactionLength } from "../protocol/transaction.ts";
 import { type Oid, recordReferences } from "../serialize/record.ts";
 import { checkCount, checkRecords } from "../storage/session.ts";
@@ -33,8 +33,8 @@ const ATTEMPTS = 4;
 
 /** A session on the storage of a server. */
 export class ClientSession implements Session {
-  #client: Client1;
-  #reconnect: () => Client1;
+  #client: Requests;
+  #reconnect: () => Requests;
   #onClose: () => void;
   #tid: Tid;
   /** Numbers from the server that were not asked for yet, the next one last. */
@@ -53,8 +53,8 @@ export class ClientSession implements Session {
 
   /** Begins on a connection; `reconnect` makes another when that one is lost. */
   constructor(
-    client: Client1,
-    reconnect: () => Client1,
+    client: Requests,
+    reconnect: () => Requests,
     onClose: () => void,
   ) {
     this.#client = client;
@@ -175,7 +175,7 @@ export class ClientSession implements Session {
   }
 
   #commit(
-    client: Client1,
+    client: Requests,
     records: Records,
     accessed: (oid: Oid) => boolean,
   ): CommitResult {
@@ -218,7 +218,7 @@ export class ClientSession implements Session {
   }
 
   /** Asks the server for something; notes it when the server is lost. */
-  #ask<T>(request: (client: Client1) => T): T {
+  #ask<T>(request: (client: Requests) => T): T {
     if (this.#lost !== undefined) throw this.#lost;
     try {
       return request(this.#client);
@@ -258,7 +258,7 @@ export class ClientSession implements Session {
  * connection began: then the server knows what packs have removed since.
  */
 function checkReferences(
-  client: Client1,
+  client: Requests,
   records: Records,
   certain: OidSet,
 ): void {
@@ -286,7 +286,7 @@ function checkReferences(
 
 /** Returns a record, `undefined` if there is none, and "changed" if it was changed or removed just now. */
 function find(
-  client: Client1,
+  client: Requests,
   oid: Oid,
 ): Uint8Array | "changed" | undefined {
   try {

@@ -9,8 +9,7 @@
  * @module
  */
 import type { Oid } from "../serialize/record.ts";
-import type { PersistentObject } from "../persistent/persistent.ts";
-import { Slot, slotOf } from "../persistent/slot.ts";
+import { Slot, slotOf, type Stored } from "../persistent/slot.ts";
 
 /** A generation of less than this is not worth a list of its own. */
 const SMALL = 32;
@@ -28,7 +27,7 @@ export class Cache {
    * `WeakRef`, and keeps it. One is expensive to make, and making or following
    * it keeps the object in memory until the program's synchronous job ends.
    */
-  #index = new Map<Oid, Slot | WeakRef<PersistentObject>>();
+  #index = new Map<Oid, Slot | WeakRef<Stored>>();
   #collected = new FinalizationRegistry<Oid>((oid) => {
     const entry = this.#index.get(oid);
     // Another object of that number may have come to life since.

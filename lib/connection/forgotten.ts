@@ -4,8 +4,10 @@
  *
  * @module
  */
+import { equalBytes } from "../serialize/bytes.ts";
 import { ForgottenChangeError } from "../errors.ts";
-import { Decoder, Encoder } from "../serialize/codec.ts";
+import { Decoder } from "../serialize/decoder.ts";
+import { Encoder } from "../serialize/encoder.ts";
 import type { Session } from "../storage/storage.ts";
 import { describe, type LiveObjects } from "./live_objects.ts";
 import { slotOf } from "../persistent/slot.ts";
@@ -44,7 +46,7 @@ export function checkForgottenChanges(
           slot.className,
           Object.hasOwn(state, key) ? { [key]: state[key] } : {},
         );
-      if (!equal(encode(now), encode(before))) {
+      if (!equalBytes(encode(now), encode(before))) {
         throw new ForgottenChangeError(
           `Cannot commit: ${
             describe(slot)
@@ -53,8 +55,4 @@ export function checkForgottenChanges(
       }
     }
   }
-}
-
-function equal(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, i) => byte === b[i]);
 }

@@ -13,19 +13,14 @@ import {
   EncodeError,
   ReadonlyError,
 } from "../errors.ts";
-import {
-  Decoder,
-  Encoder,
-  type ReferenceReader,
-  type ReferenceWriter,
-} from "../serialize/codec.ts";
+import { Decoder, type ReferenceReader } from "../serialize/decoder.ts";
+import { Encoder, type ReferenceWriter } from "../serialize/encoder.ts";
 import type { Oid } from "../serialize/record.ts";
 import type { Session } from "../storage/storage.ts";
 import { OidSet } from "../storage/oid_set.ts";
 import { Cache } from "./cache.ts";
 import { keepAside } from "../persistent/class_members.ts";
 import type { ClassRegistry } from "../persistent/classes.ts";
-import type { Connection } from "./connection.ts";
 import { DROPPING, Hooks } from "../persistent/hooks.ts";
 import {
   BrokenObject,
@@ -36,6 +31,7 @@ import {
 import {
   DETACHED,
   NO_OID,
+  type ObjectConnection,
   type Owner,
   shownName,
   type Slot,
@@ -66,7 +62,7 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
   /** How many times a state was loaded. */
   loadCount = 0;
   /** The connection that the objects belong to. */
-  readonly connection: Connection<object>;
+  readonly connection: ObjectConnection;
   /** The objects by number. */
   readonly cache: Cache;
   /** Saved objects that were changed in this transaction. */
@@ -78,7 +74,7 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
   /** Why nothing at all can be used for now, if so. */
   locked: DharaError | undefined;
   /** Calls the methods by which classes say how their objects are stored and loaded. */
-  readonly hooks: Hooks = new Hooks();
+  readonly hooks: Hooks = new Hooks(PersistentObject.prototype);
   #session: Session;
   #read: (oid: Oid) => Uint8Array;
   #classes: ClassRegistry;
@@ -102,7 +98,7 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
 
   /** Makes an empty set of live objects, which loads its records with `read`. */
   constructor(
-    connection: Connection<object>,
+    connection: ObjectConnection,
     session: Session,
     read: (oid: Oid) => Uint8Array,
     classes: ClassRegistry,

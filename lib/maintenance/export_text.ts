@@ -5,7 +5,8 @@
  */
 import { messageOf } from "../message.ts";
 import { DecodeError, DharaError, StorageError } from "../errors.ts";
-import { Decoder, Encoder } from "../serialize/codec.ts";
+import { Decoder } from "../serialize/decoder.ts";
+import { Encoder } from "../serialize/encoder.ts";
 import {
   fromBase64,
   Reference,

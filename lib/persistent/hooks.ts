@@ -7,11 +7,9 @@
  * @module
  */
 import { EncodeError } from "../errors.ts";
-import type { Decoder } from "../serialize/codec.ts";
+import type { Decoder } from "../serialize/decoder.ts";
 import { fieldsOf } from "./class_members.ts";
-import type { PersistentClass } from "./classes.ts";
-import { PersistentObject } from "./persistent.ts";
-import { type Slot, slotOf } from "./slot.ts";
+import { type Slot, slotOf, type Stored } from "./slot.ts";
 
 type State = Record<string, unknown>;
 
@@ -29,9 +27,15 @@ const VACANT = Symbol("dhara.vacant");
 export class Hooks {
   /** What is being done while a program's code runs for it: "an object is being loaded". */
   running: string | undefined;
+  readonly #usual: Stored;
+
+  /** Makes hooks that know the usual methods, those of `PersistentObject.prototype`. */
+  constructor(usual: Stored) {
+    this.#usual = usual;
+  }
 
   /** Makes the blank object that loading starts from. */
-  create(type: PersistentClass): PersistentObject {
+  create(type: { _p_create(): Stored }): Stored {
     // Not by `run`: there are many ghosts, and this takes less time.
     const before = this.running;
     this.running = "an object is being made";
@@ -49,7 +53,7 @@ export class Hooks {
    */
   getState(slot: Slot): State {
     const { target } = slot;
-    if (target._p_getState === PersistentObject.prototype._p_getState) {
+    if (target._p_getState === this.#usual._p_getState) {
       return fieldsOf(target);
     }
     const state: unknown = this.#undisturbed(
@@ -83,7 +87,7 @@ export class Hooks {
   /** Gives a blank object the state in a record. */
   setState(slot: Slot, record: Uint8Array, decoder: Decoder): void {
     const { target } = slot;
-    if (target._p_setState === PersistentObject.prototype._p_setState) {
+    if (target._p_setState === this.#usual._p_setState) {
       const before = Object.keys(target);
       decoder.decode(record, target);
       deleteVacant(target, before);
@@ -102,7 +106,7 @@ export class Hooks {
   clearState(slot: Slot): { cause: unknown } | undefined {
     const { target } = slot;
     try {
-      if (target._p_clearState !== PersistentObject.prototype._p_clearState) {
+      if (target._p_clearState !== this.#usual._p_clearState) {
         this.#undisturbed(
           slot,
           DROPPING,
@@ -146,7 +150,7 @@ export class Hooks {
   }
 }
 
-function deleteVacant(target: PersistentObject, keys: string[]): void {
+function deleteVacant(target: Stored, keys: string[]): void {
   const state = target as unknown as State;
   for (const key of keys) if (state[key] === VACANT) delete state[key];
 }

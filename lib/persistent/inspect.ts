@@ -5,7 +5,7 @@
  * @module
  */
 import { Hooks } from "./hooks.ts";
-import { shownName, SLOT, type Slot } from "./slot.ts";
+import { shownName, SLOT, type Slot, type Stored } from "./slot.ts";
 
 type Inspect = (value: unknown, options: unknown) => string;
 
@@ -22,19 +22,25 @@ const DEPTH = 3;
  * refers to are shown with their state if that is in memory, and never loaded,
  * so that a look at one object cannot load the whole graph.
  */
-export function makeInspectable(prototype: object): void {
+export function makeInspectable(prototype: Stored): void {
+  const hooks = new Hooks(prototype);
   Object.defineProperty(prototype, Symbol.for("Deno.customInspect"), {
     value(this: { [SLOT]?: Slot }, inspect: Inspect, options: unknown): string {
       const slot = this[SLOT];
       // The prototype itself has the method, but is no object that can be stored.
-      return slot ? show(slot, inspect, options) : "PersistentObject {}";
+      return slot ? show(slot, hooks, inspect, options) : "PersistentObject {}";
     },
     configurable: true,
     writable: true,
   });
 }
 
-function show(slot: Slot, inspect: Inspect, options: unknown): string {
+function show(
+  slot: Slot,
+  hooks: Hooks,
+  inspect: Inspect,
+  options: unknown,
+): string {
   const name = shownName(slot);
   const { _p_oid } = slot.self;
   const title = _p_oid === undefined ? name : `${name} #${_p_oid}`;
@@ -49,7 +55,7 @@ function show(slot: Slot, inspect: Inspect, options: unknown): string {
   if (slot.status === "ghost") return `${title} (not loaded)`;
   shown.push(slot);
   try {
-    const text = inspect(readable(slot), options);
+    const text = inspect(readable(slot, hooks), options);
     return `${title} ${text.replace(/^(Map|Set)\(\d+\) /, "")}`;
   } finally {
     shown.pop();
@@ -57,10 +63,10 @@ function show(slot: Slot, inspect: Inspect, options: unknown): string {
 }
 
 /** The state as a value that is shown in the usual way. */
-function readable(slot: Slot): unknown {
+function readable(slot: Slot, hooks: Hooks): unknown {
   const { target } = slot;
   // Not the state itself: its symbol would be shown too.
-  const state = Object.fromEntries(Object.entries(new Hooks().getState(slot)));
+  const state = Object.fromEntries(Object.entries(hooks.getState(slot)));
   const { entries, items } = state;
   if (Symbol.iterator in target && Object.keys(state).length === 1) {
     if (entries instanceof Map) return entries;

@@ -5,7 +5,6 @@
  */
 import type { Oid } from "../serialize/record.ts";
 import { EncodeError } from "../errors.ts";
-import type { Connection } from "../connection/connection.ts";
 import {
   fieldsOf,
   forgetKept,
@@ -14,10 +13,17 @@ import {
   whyHidden,
 } from "./class_members.ts";
 import { makeInspectable } from "./inspect.ts";
-import { NO_OID, shownName, SLOT, Slot, type Status } from "./slot.ts";
+import {
+  NO_OID,
+  type ObjectConnection,
+  shownName,
+  SLOT,
+  Slot,
+  type Status,
+} from "./slot.ts";
 import { constructionTraps, STORED_TRAPS, wrap } from "./traps.ts";
 
-export type { Status } from "./slot.ts";
+export type { ObjectConnection, Status } from "./slot.ts";
 
 /** What the methods below see of `this`, be it the bare object or a proxy. */
 interface Holder {
@@ -84,7 +90,7 @@ export class PersistentObject {
   }
 
   /** The connection that the object belongs to, or `undefined` before the first commit. */
-  get _p_connection(): Connection<object> | undefined {
+  get _p_connection(): ObjectConnection | undefined {
     return (this as unknown as Holder)[SLOT].owner.connection;
   }
 

@@ -6,8 +6,7 @@
  * @module
  */
 import type { Oid } from "../serialize/record.ts";
-import type { Connection } from "../connection/connection.ts";
-import type { PersistentObject } from "./persistent.ts";
+import type { CommitOptions, Storage } from "../storage/storage.ts";
 
 /**
  * Whether an object's state is not in memory (`"ghost"`), in memory as it is
@@ -15,12 +14,61 @@ import type { PersistentObject } from "./persistent.ts";
  */
 export type Status = "ghost" | "saved" | "unsaved";
 
+/** What `PersistentObject` is to the files below it, which it stands on. */
+export interface Stored {
+  /** The object's number, or `undefined` before the first commit. */
+  readonly _p_oid: Oid | undefined;
+  /** Whether the state is in memory, and whether it is as stored. */
+  readonly _p_status: Status;
+  /** The connection that the object belongs to. */
+  readonly _p_connection: ObjectConnection | undefined;
+  /** The last transaction that accessed it. */
+  readonly _p_serial: number;
+  /** The name that the object's class is stored under. */
+  readonly _p_className: string;
+  /** Returns whether the state is not in memory. */
+  _p_isGhost(): boolean;
+  /** Returns whether the state is in memory and as stored. */
+  _p_isSaved(): boolean;
+  /** Returns whether the state is new or changed. */
+  _p_isUnsaved(): boolean;
+  /** Notes that the object is being read. */
+  _p_noteAccess(): void;
+  /** Notes that the object is about to change. */
+  _p_noteChange(): void;
+  /** Returns what is to be stored. */
+  _p_getState(): Record<string, unknown>;
+  /** Takes the state that was stored. */
+  _p_setState(state: Record<string, unknown>): void;
+  /** Drops the state. */
+  _p_clearState(): void;
+}
+
+/**
+ * What an object's methods can ask of the {@linkcode Connection} that the
+ * object belongs to, whatever the type of its root.
+ */
+export interface ObjectConnection {
+  /** The storage underneath. */
+  readonly storage: Storage;
+  /** The root object. */
+  readonly root: object;
+  /** Whether there are changes that `commit()` would store. */
+  readonly hasChanges: boolean;
+  /** Returns the object with a number, or `undefined` if there is none. */
+  get(oid: Oid): object | undefined;
+  /** See {@linkcode Connection.commit}. */
+  commit(options?: CommitOptions): void;
+  /** See {@linkcode Connection.abort}. */
+  abort(): void;
+}
+
 /** The part of a connection that its objects talk to. */
 export interface Owner {
   /** The number of the transaction under way; unlike any other of this owner. */
   readonly serial: number;
   /** The connection, or `undefined` for objects that belong to none. */
-  readonly connection: Connection<object> | undefined;
+  readonly connection: ObjectConnection | undefined;
   /** Notes the first access in this transaction: loads a ghost, sets `slot.serial`. */
   access(slot: Slot): void;
   /** Notes the first change of a saved object, which has been accessed. */
@@ -59,12 +107,12 @@ export class Slot {
   /** The objects that were made when this one was loaded. */
   made: readonly Slot[] | undefined = undefined;
   /** The bare object that holds the state. */
-  readonly target: PersistentObject;
+  readonly target: Stored;
   /** What the program holds: the proxy around `target`, or `target` itself. */
-  self: PersistentObject;
+  self: Stored;
 
   /** Makes the slot of a new object. */
-  constructor(target: PersistentObject) {
+  constructor(target: Stored) {
     this.target = target;
     this.self = target;
   }

@@ -6,17 +6,16 @@
  */
 import { ClassError } from "../errors.ts";
 import { whyHidden } from "./class_members.ts";
-import type { PersistentObject } from "./persistent.ts";
-import { shownName, SLOT, type Slot } from "./slot.ts";
+import { shownName, SLOT, type Slot, type Stored } from "./slot.ts";
 
 /** The bare object behind a proxy. */
 export type Target =
-  & PersistentObject
+  & Stored
   & { [SLOT]: Slot }
   & Record<string | symbol, unknown>;
 
 /** Puts a proxy around a persistent object, and makes it what the program holds. */
-export function wrap<T extends PersistentObject>(
+export function wrap<T extends Stored>(
   target: T,
   traps: ProxyHandler<Target>,
 ): T {

@@ -5,6 +5,7 @@
  *
  * @module
  */
+import { viewOf } from "../serialize/bytes.ts";
 import { ProtocolError } from "../errors.ts";
 import {
   type Oid,
@@ -55,7 +56,7 @@ export function parseTransaction(bytes: Uint8Array): Records {
 }
 
 function* takeApart(bytes: Uint8Array): Generator<[Oid, Uint8Array]> {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const view = viewOf(bytes);
   let at = 0;
   while (at < bytes.length) {
     const end = at + 12 <= bytes.length ? at + 4 + view.getUint32(at) : 0;

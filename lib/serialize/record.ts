@@ -6,6 +6,7 @@
  *
  * @module
  */
+import { viewOf } from "./bytes.ts";
 import { DecodeError } from "../errors.ts";
 
 /** A persistent object's number, 0 for the root: an integer from 0 to 2^53 - 1. */
@@ -15,10 +16,6 @@ export type Oid = number;
 export const ROOT_OID: Oid = 0;
 
 const HEADER = 12;
-
-function view(bytes: Uint8Array): DataView {
-  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-}
 
 /**
  * Reads an oid from 8 bytes at `offset`.
@@ -48,7 +45,7 @@ export function packRecord(
   references: readonly Oid[],
 ): Uint8Array {
   const record = new Uint8Array(HEADER + data.length + 8 * references.length);
-  const bytes = view(record);
+  const bytes = viewOf(record);
   writeOid(bytes, 0, oid);
   bytes.setUint32(8, data.length);
   record.set(data, HEADER);
@@ -70,7 +67,7 @@ function oidAt(bytes: Uint8Array, at: number): Oid {
   const high = uint32(bytes, at);
   return high < 0x200000
     ? high * 0x100000000 + uint32(bytes, at + 4)
-    : readOid(view(bytes), at);
+    : readOid(viewOf(bytes), at);
 }
 
 /**

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { viewOf } from "../serialize/bytes.ts";
 import {
   ObjectNotFoundError,
   ProtocolError,
@@ -26,9 +27,9 @@ import type { UnusedOids } from "./unused_oids.ts";
 export interface Shared {
   readonly storage: Storage;
   readonly limits: Limits;
-  readonly unused: UnusedOids<Client>;
-  readonly turns: Turns<Client>;
-  readonly room: Room<Client>;
+  readonly unused: UnusedOids<Peer1>;
+  readonly turns: Turns<Peer1>;
+  readonly room: Room<Peer1>;
   readonly allowQuit: boolean;
   /** Whether the server is stopping: no further requests are taken. */
   readonly stopping: boolean;
@@ -37,9 +38,9 @@ export interface Shared {
   /** Begins to stop the server. */
   quit(): void;
   /** Notes a commit of so many objects and bytes. */
-  committed(client: Client, objects: number, bytes: number): void;
+  committed(client: Peer1, objects: number, bytes: number): void;
   /** Notes that a client was told no, and why. */
-  refused(client: Client, why: string): void;
+  refused(client: Peer1, why: string): void;
 }
 
 /** How long a long answer may go on before other clients get their turn, in milliseconds. */
@@ -55,7 +56,7 @@ const SMALL = 64 * 1024;
 const PATIENCE = 1000;
 
 /** One client of a server. */
-export class Client {
+export class Peer1 {
   /** Whether a request has begun whose answer is not sent yet. */
   busy = false;
   /** The client's address, for the log. */
@@ -161,7 +162,7 @@ export class Client {
   async #answer(command: number): Promise<boolean> {
     switch (command) {
       case Command.load:
-        await this.#load(readOid(view(await this.#channel.read(8)), 0));
+        await this.#load(readOid(viewOf(await this.#channel.read(8)), 0));
         return true;
       case Command.loadMany:
         await this.#loadMany();
@@ -214,7 +215,7 @@ export class Client {
   }
 
   async #greet(): Promise<boolean> {
-    const theirs = view(await this.#channel.read(4)).getUint32(0);
+    const theirs = viewOf(await this.#channel.read(4)).getUint32(0);
     this.#channel.putUint32(PROTOCOL_1);
     if (theirs !== PROTOCOL_1) {
       throw new ProtocolError(
@@ -323,7 +324,7 @@ export class Client {
   }
 
   async #loadMany(): Promise<void> {
-    const count = view(await this.#channel.read(4)).getUint32(0);
+    const count = viewOf(await this.#channel.read(4)).getUint32(0);
     const most = this.#shared.limits.loadMany;
     if (count > most) {
       throw new ProtocolError(
@@ -331,7 +332,7 @@ export class Client {
       );
     }
     // Read all of it before the first answer: the client does not read answers while it sends.
-    const oids = view(await this.#readLarge(8 * count));
+    const oids = viewOf(await this.#readLarge(8 * count));
     let turn = Date.now();
     for (let i = 0; i < count; i++) {
       await this.#load(readOid(oids, 8 * i));
@@ -364,7 +365,7 @@ export class Client {
     await turns.begin(this, withTurn);
     await this.#sync();
     await this.#channel.flush();
-    const length = view(await this.#channel.read(4)).getUint32(0);
+    const length = viewOf(await this.#channel.read(4)).getUint32(0);
     if (length > 0) this.#channel.putByte(await this.#receiveCommit(length));
     turns.end(this);
   }
@@ -442,8 +443,4 @@ function mayExist(session: Session, oid: Oid): boolean {
     if (error instanceof ReadConflictError) return true;
     throw error;
   }
-}
-
-function view(bytes: Uint8Array): DataView {
-  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }

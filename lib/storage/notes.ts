@@ -4,8 +4,8 @@
  * @module
  */
 import { crc32 } from "node:zlib";
+import { viewOf } from "../serialize/bytes.ts";
 import { StorageError } from "../errors.ts";
-import { viewOf } from "./journal/format.ts";
 import type { CommitOptions } from "./storage.ts";
 
 /** The longest note, and the longest name of a user, in UTF-16 units. */

@@ -4,14 +4,9 @@
  * @module
  */
 import { crc32 } from "node:zlib";
+import { setUint64, viewOf } from "../../serialize/bytes.ts";
 import { type OpenFile, writeFully } from "../../files/file.ts";
-import {
-  type BlockHead,
-  encodeBlockHead,
-  ENTRY_HEAD,
-  setUint64,
-  viewOf,
-} from "./format.ts";
+import { type BlockHead, encodeBlockHead, ENTRY_HEAD } from "./format.ts";
 import type { Tid } from "../storage.ts";
 
 /** A block up to this length is written at once; a longer one in pieces of it. */

@@ -4,6 +4,7 @@
  * @module
  */
 import { crc32 } from "node:zlib";
+import { viewOf } from "../../serialize/bytes.ts";
 import { DamagedFileError, StorageError } from "../../errors.ts";
 import { type OpenFile, readFully, writeFully } from "../../files/file.ts";
 import { ChunkReader } from "./chunk_reader.ts";
@@ -20,7 +21,6 @@ import {
   HEADER_SIZE,
   SLOT_SIZE,
   SLOTS,
-  viewOf,
 } from "./format.ts";
 import { decodeMetadata, type Notes } from "../notes.ts";
 import type { Tid } from "../storage.ts";

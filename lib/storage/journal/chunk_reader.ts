@@ -3,9 +3,9 @@
  *
  * @module
  */
+import { viewOf } from "../../serialize/bytes.ts";
 import { type OpenFile, readFully } from "../../files/file.ts";
 import { Recent } from "./recent.ts";
-import { viewOf } from "./format.ts";
 
 /** A piece of the file, from a multiple of its size on. */
 export interface Chunk {

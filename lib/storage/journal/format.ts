@@ -5,6 +5,7 @@
  * @module
  */
 import { crc32 } from "node:zlib";
+import { getUint64, setUint64, viewOf } from "../../serialize/bytes.ts";
 import { StorageError } from "../../errors.ts";
 import type { Oid } from "../../serialize/record.ts";
 import type { Tid } from "../storage.ts";
@@ -72,22 +73,6 @@ export interface BlockHead {
   readonly next: Oid;
   /** How long the metadata is, which follows the head. */
   readonly metadata: number;
-}
-
-/** Returns a view of the same bytes. */
-export function viewOf(bytes: Uint8Array): DataView {
-  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-}
-
-/** Reads an unsigned integer of 8 bytes; inexact from 2^53 on, which is too large for anything here. */
-export function getUint64(view: DataView, at: number): number {
-  return view.getUint32(at) * 0x100000000 + view.getUint32(at + 4);
-}
-
-/** Writes an unsigned integer of 8 bytes. */
-export function setUint64(view: DataView, at: number, value: number): void {
-  view.setUint32(at, Math.floor(value / 0x100000000));
-  view.setUint32(at + 4, value >>> 0);
 }
 
 /** Returns the header, and room for the slots. */

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { getUint64, viewOf } from "../../serialize/bytes.ts";
 import { DamagedFileError, StorageError } from "../../errors.ts";
 import type { Oid } from "../../serialize/record.ts";
 import type { Journal, NewEntry } from "./journal.ts";
@@ -14,9 +15,7 @@ import {
   BlockKind,
   decodeBlockHead,
   ENTRY_HEAD,
-  getUint64,
   HEADER_SIZE,
-  viewOf,
 } from "./format.ts";
 import { decodeMetadata, type Notes } from "../notes.ts";
 import { describeTid, timeOf } from "../moment.ts";

@@ -4,6 +4,7 @@
  * @module
  */
 import { crc32 } from "node:zlib";
+import { getUint64, setUint64, viewOf } from "../../serialize/bytes.ts";
 import type { OpenFile } from "../../files/file.ts";
 import { OffsetPage, PAGE_BYTES, PAGE_ENTRIES } from "./offset_page.ts";
 import { Recent } from "./recent.ts";
@@ -16,9 +17,6 @@ import {
   BlockKind,
   decodeBlockHead,
   encodeBlockHead,
-  getUint64,
-  setUint64,
-  viewOf,
 } from "./format.ts";
 import type { Oid } from "../../serialize/record.ts";
 import type { Tid } from "../storage.ts";

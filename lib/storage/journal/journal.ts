@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { getUint64, viewOf } from "../../serialize/bytes.ts";
 import { messageOf } from "../../message.ts";
 import { crc32 } from "node:zlib";
 import { DamagedFileError, DharaError, StorageError } from "../../errors.ts";
@@ -19,12 +20,10 @@ import {
   encodeHeader,
   encodeSlot,
   ENTRY_HEAD,
-  getUint64,
   type Header,
   HEADER_HEAD,
   HEADER_SIZE,
   SLOTS,
-  viewOf,
 } from "./format.ts";
 import { DamagedPage, JournalIndex } from "./index.ts";
 import type { Tid } from "../storage.ts";

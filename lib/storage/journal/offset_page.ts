@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { getUint64, setUint64 } from "./format.ts";
+import { getUint64, setUint64 } from "../../serialize/bytes.ts";
 
 /** How many objects share a page. */
 export const PAGE_ENTRIES = 1024;

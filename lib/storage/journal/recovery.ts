@@ -5,6 +5,7 @@
  * @module
  */
 import { crc32 } from "node:zlib";
+import { getUint64, viewOf } from "../../serialize/bytes.ts";
 import { DamagedFileError, StorageError } from "../../errors.ts";
 import {
   type Files,
@@ -25,13 +26,11 @@ import {
   decodeSlot,
   encodeHeader,
   ENTRY_HEAD,
-  getUint64,
   type Header,
   HEADER_SIZE,
   isUnfinishedHeader,
   SLOT_SIZE,
   SLOTS,
-  viewOf,
 } from "./format.ts";
 import { DamagedPage, type IndexBlock, readIndexBlock } from "./index.ts";
 

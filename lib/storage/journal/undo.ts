@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { equalBytes } from "../../serialize/bytes.ts";
 import { StorageError, UndoError } from "../../errors.ts";
 import type { Oid } from "../../serialize/record.ts";
 import type { Journal } from "./journal.ts";
@@ -81,12 +82,8 @@ function changesSince(journal: Journal, entry: PlacedEntry): Tid[] {
     tids.push(tid);
     offset = previous;
   }
-  const same = newest === undefined || equal(newest, entry.record);
+  const same = newest === undefined || equalBytes(newest, entry.record);
   return same ? [] : tids;
-}
-
-function equal(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, i) => byte === b[i]);
 }
 
 function name<T>(items: readonly T[], describe: (item: T) => string): string {

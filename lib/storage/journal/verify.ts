@@ -4,6 +4,7 @@
  * @module
  */
 import { crc32 } from "node:zlib";
+import { getUint64, viewOf } from "../../serialize/bytes.ts";
 import { StorageError } from "../../errors.ts";
 import { type Oid, ROOT_OID } from "../../serialize/record.ts";
 import { type OpenFile, readFully } from "../../files/file.ts";
@@ -20,12 +21,10 @@ import {
   decodeHeader,
   decodeSlot,
   ENTRY_HEAD,
-  getUint64,
   HEADER_SIZE,
   isUnfinishedHeader,
   SLOT_SIZE,
   SLOTS,
-  viewOf,
 } from "./format.ts";
 import {
   blockSize,

@@ -15,7 +15,7 @@ import { OidSet } from "../oid_set.ts";
 import type { SqliteDatabase } from "./database.ts";
 import type { Row } from "./library.ts";
 import { unpackOids } from "./rows.ts";
-import { type Removal, type SqliteTables } from "./tables.ts";
+import type { Removal, SqliteTables } from "./tables.ts";
 import type { PackProgress, Tid } from "../storage.ts";
 
 /** A step ends after this many bytes or records: some milliseconds. */

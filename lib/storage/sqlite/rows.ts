@@ -5,6 +5,7 @@
  * @module
  */
 import { crc32 } from "node:zlib";
+import { viewOf } from "../../serialize/bytes.ts";
 import { type Oid, writeOid } from "../../serialize/record.ts";
 import type { Tid } from "../storage.ts";
 
@@ -83,7 +84,7 @@ export function changesChecksum(
 
 /** Returns the numbers in the column `oids`. */
 export function unpackOids(bytes: Uint8Array): Oid[] {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const view = viewOf(bytes);
   const oids: Oid[] = new Array(bytes.length / 8);
   for (let i = 0; i < oids.length; i++) {
     oids[i] = view.getUint32(8 * i) * 0x100000000 + view.getUint32(8 * i + 4);
