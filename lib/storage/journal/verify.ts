@@ -36,7 +36,7 @@ import {
 import { OidQueue } from "../oid_queue.ts";
 import { OidSet } from "../oid_set.ts";
 import type { Tid } from "../storage.ts";
-import type { VerifyProgress, VerifyReport } from "../../maintenance/verify.ts";
+import type { VerifyProgress, VerifyReport } from "../verify_report.ts";
 
 /** How much is read at once where it is not kept. */
 const PIECE = 1024 * 1024;

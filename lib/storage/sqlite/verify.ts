@@ -23,7 +23,7 @@ import {
   unpackOids,
 } from "./rows.ts";
 import type { Tid } from "../storage.ts";
-import type { VerifyProgress, VerifyReport } from "../../maintenance/verify.ts";
+import type { VerifyProgress, VerifyReport } from "../verify_report.ts";
 
 /** So many findings of a kind are listed. */
 const LISTED = 100;
