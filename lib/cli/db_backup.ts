@@ -6,7 +6,7 @@
 import { StorageError } from "../errors.ts";
 import { backup, type BackupEntry, checkBackups } from "../storage/backup.ts";
 import type { Command } from "./command.ts";
-import { UsageError, type Values } from "./options.ts";
+import { refuseServer, UsageError, type Values } from "./options.ts";
 import { count } from "./progress.ts";
 import { formatTime } from "./time.ts";
 
@@ -45,6 +45,8 @@ export const backupCommand: Command = {
         "Cannot back up: say what and where to, with --file PATH --to DIR",
       );
     }
+    refuseServer("back up", file);
+    refuseServer("back up to", to);
     const { entry, reason, removed } = await backup(file, to, {
       full: values.has("full"),
       keep: values.number("keep"),
