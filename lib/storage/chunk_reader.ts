@@ -23,6 +23,8 @@ const MOST_CHUNKS = 512;
 const FEW = 512;
 /** How many of such places are remembered. */
 const MOST_PLACES = 16;
+/** A place that was read so often lately is worth a chunk: once may be chance. */
+const OFTEN = 2;
 
 /**
  * Reads a file that only grows, in aligned chunks. What it returns is never
@@ -34,7 +36,7 @@ export class ChunkReader {
   #chunks = new Recent<Chunk>(MOST_CHUNKS);
   #number = -1;
   #chunk: Chunk | undefined;
-  #places = new Recent<true>(MOST_PLACES);
+  #places = new Recent<number>(MOST_PLACES);
   readonly #few: Chunk;
 
   /** Reads an open file. */
@@ -64,17 +66,18 @@ export class ChunkReader {
 
   /**
    * Returns a few bytes from an offset on, if nothing near them is in memory or
-   * was read lately: who reads here and there in a large file would throw all
+   * was read often lately: who reads here and there in a large file would throw all
    * else out with whole chunks, and make garbage of them at once. They are good
    * until the next call.
    */
   few(offset: number, end: number): Chunk | undefined {
     const number = Math.floor(offset / CHUNK);
-    if (
-      number === this.#number || this.#chunks.get(number) !== undefined ||
-      this.#places.get(number)
-    ) return undefined;
-    this.#places.set(number, true);
+    if (number === this.#number || this.#chunks.get(number) !== undefined) {
+      return undefined;
+    }
+    const times = this.#places.get(number) ?? 0;
+    if (times === OFTEN) return undefined;
+    this.#places.set(number, times + 1);
     const few = this.#few;
     const length = Math.min(FEW, end - offset);
     few.filled = readFully(this.#file, few.bytes.subarray(0, length), offset);
