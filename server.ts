@@ -129,7 +129,7 @@ export class StorageServer implements AsyncDisposable {
         `Cannot tell where the server listens: it does not listen`,
       );
     }
-    return this.#listening.listener.addr;
+    return this.#listening.addr;
   }
 
   /** The same address as people write it: `127.0.0.1:2972`, or a path. */

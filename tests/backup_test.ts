@@ -497,10 +497,43 @@ function start(program: string, ...args: string[]) {
   }).spawn();
 }
 
-/** The whole lines that a process has printed. */
-async function linesOf(process: Deno.ChildProcess): Promise<string[]> {
-  const text = await new Response(process.stdout).text();
-  return text.split("\n").slice(0, -1);
+/** The whole lines that a process prints. */
+class Lines {
+  readonly all: string[] = [];
+  readonly #done: Promise<void>;
+  #ended = false;
+  #more = Promise.withResolvers<void>();
+
+  constructor(process: Deno.ChildProcess) {
+    this.#done = this.#collect(process.stdout);
+  }
+
+  async #collect(stdout: ReadableStream<Uint8Array<ArrayBuffer>>) {
+    let rest = "";
+    for await (const text of stdout.pipeThrough(new TextDecoderStream())) {
+      const lines = (rest + text).split("\n");
+      rest = lines.pop()!;
+      this.all.push(...lines);
+      this.#more.resolve();
+      this.#more = Promise.withResolvers();
+    }
+    this.#ended = true;
+    this.#more.resolve();
+  }
+
+  /** Waits until there are so many; fails if the process ends before. */
+  async until(count: number): Promise<void> {
+    while (this.all.length < count) {
+      assert(!this.#ended, "it has ended by itself");
+      await this.#more.promise;
+    }
+  }
+
+  /** All of them, once the process has ended. */
+  async toEnd(): Promise<string[]> {
+    await this.#done;
+    return this.all;
+  }
 }
 
 /** The number that `_committer.ts` has stored last, with all objects before. */
@@ -523,18 +556,23 @@ test("backups of a database in use, killed again and again, restore to what was 
   const acknowledged: [number, number][] = [];
   for (let round = 0; round < 6; round++) {
     const committer = start("./_committer.ts", path);
-    const committerLines = linesOf(committer);
-    while (!exists(path)) await delay(5);
+    const commits = new Lines(committer);
+    await commits.until(1);
     const worker = start("./_backup_worker.ts", path, to);
-    const workerLines = linesOf(worker);
-    await delay(250 + 70 * round);
+    const backups = new Lines(worker);
+    // What is done counts, not time: a busy machine may need long to begin. The first one is killed before its end.
+    if (round > 0) await backups.until(round);
+    else while (!exists(to)) await delay(1);
+    await delay(3 * round);
     worker.kill("SIGKILL");
     await worker.status;
     committer.kill("SIGKILL");
     await committer.status;
     acknowledged.length = 0;
-    for (const line of await workerLines) acknowledged.push(JSON.parse(line));
-    committed = Number((await committerLines).at(-1) ?? committed);
+    for (const line of await backups.toEnd()) {
+      acknowledged.push(JSON.parse(line));
+    }
+    committed = Number((await commits.toEnd()).at(-1));
     if (!exists(`${to}/catalog.json`)) continue;
     const { entries, problems } = checkBackups(to);
     assertEquals(problems, []);
@@ -577,7 +615,7 @@ test("a repair that is killed loses nothing: it is in the file or beside it", as
     }
     Deno.writeFileSync(path, whole);
     const repairer = start("./_repairer.ts", path, "20");
-    const lines = linesOf(repairer);
+    const lines = new Lines(repairer);
     while (names(directory).length < 2 && !(await isOver(repairer))) {
       await delay(2);
     }
@@ -588,7 +626,7 @@ test("a repair that is killed loses nothing: it is in the file or beside it", as
       // It has ended.
     }
     await repairer.status;
-    const done = (await lines).includes("done");
+    const done = (await lines.toEnd()).includes("done");
     // All bytes are still there: before the damage in the file, the rest in it or beside it.
     const now = Deno.readFileSync(path);
     const complete = names(directory).filter((name) => name.includes(".tail-"))

@@ -3,6 +3,7 @@ import { Database } from "./_sqlite.ts";
 import { assert, assertEquals } from "@std/assert";
 import { packRecord } from "../lib/serialize/record.ts";
 import { FileStorage } from "../lib/storage/file_storage.ts";
+import { openStorage } from "../lib/open_storage.ts";
 import { inDirectory } from "./_dhara.ts";
 import { inProcess } from "./_in_process.ts";
 import { store, textRecord } from "./storage_suite.ts";
@@ -37,20 +38,56 @@ Deno.test("db verify ends with 0 if all is well, and with 1 for damage, a refere
       database.exec("UPDATE revision SET record = x'00' WHERE oid = 1");
       database.close();
     }
+    const bookkeeping = `${directory}/bookkeeping.sqlite`;
+    Deno.copyFileSync(sqlite, bookkeeping);
+    const history = `${directory}/history.sqlite`;
+    {
+      using storage = await openStorage(history);
+      using session = storage.session();
+      store(session, textRecord(0, "root"));
+      store(session, textRecord(0, "root, changed"));
+    }
+    for (
+      const [path, change] of [
+        [bookkeeping, "UPDATE dhara SET next = 1"],
+        [history, "UPDATE revision SET record = x'00' WHERE id = 1"],
+      ] as const
+    ) {
+      const database = new Database(path);
+      database.exec(change);
+      database.close();
+    }
+    const sqliteAdvice =
+      "A SQLite file cannot be repaired here; restore a copy of it";
     for (
       const [path, code, last] of [
         [good, 0, "No damage was found"],
         [sqlite, 0, "No damage was found"],
         [damaged, 1, "`dhara db restore` brings back an earlier state"],
         [dangling, 1, "`dhara db restore` brings back an earlier state"],
-        [broken, 1, "A SQLite file cannot be repaired here"],
+        [broken, 1, `${sqliteAdvice}\n`],
+        [bookkeeping, 1, `${sqliteAdvice}\n`],
+        [history, 1, `${sqliteAdvice}. All objects that can be reached can be`],
         [`${directory}/none`, 1, ""],
       ] as const
     ) {
       const outcome = await inProcess(["db", "verify", path]);
       assertEquals(outcome.code, code, outcome.stdout + outcome.stderr);
-      const line = outcome.stdout.trimEnd().split("\n").at(-1)!;
+      const line = `${outcome.stdout.trimEnd().split("\n").at(-1)}\n`;
       assert(line.startsWith(last), outcome.stdout);
+    }
+    // What is advised works, and what would not is not advised.
+    for (
+      const [path, code] of [[history, 0], [bookkeeping, 1], [
+        broken,
+        1,
+      ]] as const
+    ) {
+      const to = `${path}.jsonl`;
+      assertEquals(
+        (await inProcess(["db", "export", path, "--to", to])).code,
+        code,
+      );
     }
   });
 });
@@ -72,6 +109,31 @@ const COMMANDS = [
   ["import", "--to", "new"],
   ["client", "--eval", "1", "--file"],
 ];
+
+Deno.test("db backup, restore and export make no file of the name of a server", async () => {
+  await inDirectory(async (directory) => {
+    const good = `${directory}/good.dhara`;
+    makeDatabase(good);
+    for (const place of ["tcp:localhost:2972", "tcp:", "unix:/run/dhara"]) {
+      for (
+        const command of [
+          ["backup", "--file", good, "--to"],
+          ["restore", "--file", good, "--to"],
+          ["export", good, "--to"],
+          ["backup", "--to", `${directory}/b`, "--file"],
+        ]
+      ) {
+        const outcome = await inProcess(["db", ...command, place]);
+        assertEquals([outcome.code, outcome.stdout], [2, ""]);
+        assert(
+          outcome.stderr.includes(`${place}: that is a server`),
+          outcome.stderr,
+        );
+      }
+    }
+    assertEquals([...Deno.readDirSync(directory)].length, 1);
+  });
+});
 
 /** Places that are nothing good for most of them. */
 const PLACES = [
@@ -123,9 +185,9 @@ Deno.test("no command ends with anything but a line that says what is wrong, wha
       );
       for (const place of PLACES) {
         const path = /^(tcp|unix):|^\W?$/.test(place) ? place : at(place);
-        // These would be made where the tests are run.
-        const makes = given.at(-1) === "--to";
-        if (makes && path === place && place !== "") continue;
+        // One of such a name would be made where the tests are run.
+        const made = given.at(-1) === "--to" && /^[.\0]?$/.test(place);
+        if (made && path === place && place !== "") continue;
         // A client may make a file where there is none.
         if (name === "client" && /none|proto|nowhere/.test(place)) continue;
         const known = new Set(

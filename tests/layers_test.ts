@@ -48,6 +48,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
     "maintenance",
     "open_storage.ts",
     "protocol",
+    "serialize",
     "server",
     "storage",
   ],

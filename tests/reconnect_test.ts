@@ -26,7 +26,11 @@ class Thing extends Persistent {
   }
 }
 
-const classes = { Thing };
+class Box extends Persistent {
+  content = new PersistentList<number>();
+}
+
+const classes = { Thing, Box };
 
 /** Tells of work with a server, which `restart` kills and starts again at the same port. */
 async function withServer(
@@ -49,6 +53,36 @@ async function withServer(
     }
   });
 }
+
+Deno.test("a connection outlives a server that comes back with nothing, as one of a temporary file does", async () => {
+  await withServer(async (port, restart) => {
+    using storage = new ClientStorage({ port });
+    using connection = new Connection(storage, { classes });
+    using other = new Connection(storage, { classes });
+    connection.root["a"] = new Thing("a");
+    connection.commit();
+    other.abort();
+    await restart((file) => Deno.removeSync(file));
+    for (const one of [connection, other]) {
+      one.abort();
+      assertEquals([...one.root.keys()], one === other ? ["b"] : []);
+      one.transact((): void => {
+        one.root["b"] = new Thing("b");
+      });
+    }
+    connection.abort();
+    assertEquals([...connection.root.keys()], ["b"]);
+    // Also when it is of a class of the program.
+    await restart((file) => Deno.removeSync(file));
+    using things = new ClientStorage({ port });
+    using mine = new Connection(things, { classes, rootClass: Box });
+    mine.root.content.push(1);
+    mine.commit();
+    await restart((file) => Deno.removeSync(file));
+    mine.abort();
+    assertEquals([...mine.root.content], []);
+  });
+});
 
 Deno.test("a connection outlives its server: the transaction under way ends, and the next one works", async () => {
   await withServer(async (port, restart) => {

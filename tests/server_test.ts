@@ -898,6 +898,31 @@ Deno.test(
   },
 );
 
+Deno.test(
+  "a server that stops leaves what took the place of its socket",
+  unix,
+  async () => {
+    const directory = await Deno.makeTempDir();
+    const address = `${directory}/dhara.sock`;
+    {
+      const first = await Served.start({ address });
+      await Deno.remove(address);
+      await using later = await Served.start({ address });
+      await first[Symbol.asyncDispose]();
+      assertEquals([...Deno.readDirSync(directory)].length, 1);
+      using client = await later.connect();
+      assertEquals(await client.sync(), []);
+    }
+    {
+      await using _server = await Served.start({ address });
+      await Deno.remove(address);
+      await Deno.writeTextFile(address, "precious");
+    }
+    assertEquals(await Deno.readTextFile(address), "precious");
+    await Deno.remove(directory, { recursive: true });
+  },
+);
+
 Deno.test("a file that is not a socket stays where it is", unix, async () => {
   const directory = await Deno.makeTempDir();
   const address = `${directory}/precious.txt`;

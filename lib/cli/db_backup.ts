@@ -10,7 +10,7 @@ import {
   checkBackups,
 } from "../maintenance/backup.ts";
 import type { Command } from "./command.ts";
-import { UsageError, type Values } from "./options.ts";
+import { refuseServer, UsageError, type Values } from "./options.ts";
 import { count } from "./progress.ts";
 import { formatTime } from "./time.ts";
 
@@ -49,6 +49,8 @@ export const backupCommand: Command = {
         "Cannot back up: say what and where to, with --file PATH --to DIR",
       );
     }
+    refuseServer("back up", file);
+    refuseServer("back up to", to);
     const { entry, reason, removed } = await backup(file, to, {
       full: values.has("full"),
       keep: values.number("keep"),

@@ -15,7 +15,7 @@ import {
   openSource,
   TO_FORMAT,
 } from "./db_convert.ts";
-import { UsageError } from "./options.ts";
+import { refuseServer, UsageError } from "./options.ts";
 import { count, ProgressLine } from "./progress.ts";
 import { makeWhole } from "../files/whole_file.ts";
 import { disk, type Files, writeFully } from "../files/file.ts";
@@ -40,6 +40,7 @@ export const exportCommand: Command = {
   async run(values) {
     const from = needed(values, "from", EXPORT_USAGE);
     const to = values.text("to") ?? "-";
+    refuseServer("export to", to);
     using line = new ProgressLine();
     const progress = ({ objects }: CopyProgress) =>
       line.show(`Exporting ${from}: ${count(objects, "object")}`);

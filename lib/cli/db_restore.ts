@@ -6,7 +6,7 @@
 import { restoreBackup } from "../maintenance/backup_restore.ts";
 import { restore, restorePoints } from "../maintenance/restore.ts";
 import type { Command } from "./command.ts";
-import { UsageError, type Values } from "./options.ts";
+import { refuseServer, UsageError, type Values } from "./options.ts";
 import { count } from "./progress.ts";
 import { formatTime, parseMoment } from "./time.ts";
 
@@ -66,6 +66,7 @@ function target(values: Values) {
   if (to === undefined) {
     throw new UsageError("Cannot restore: say where to, with --to PATH");
   }
+  refuseServer("restore to", to);
   const at = values.text("at");
   return { to, at: at === undefined ? undefined : parseMoment(at) };
 }

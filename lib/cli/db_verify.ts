@@ -4,10 +4,12 @@
  * @module
  */
 import { existsSync } from "node:fs";
-import { StorageError } from "../errors.ts";
+import { DharaError, StorageError } from "../errors.ts";
+import { ROOT_OID } from "../serialize/record.ts";
 import { FileStorage, type Repair } from "../storage/file_storage.ts";
 import { formatOf } from "../storage/file_format.ts";
 import { verify, type VerifyReport } from "../maintenance/verify.ts";
+import { openStorage } from "../open_storage.ts";
 import type { Command } from "./command.ts";
 import { UsageError } from "./options.ts";
 import { count, percent, ProgressLine } from "./progress.ts";
@@ -42,10 +44,25 @@ export const verifyCommand: Command = {
     const report = await verifyWithProgress(file);
     for (const line of describe(report)) console.log(line);
     if (report.good) return 0;
-    for (const line of advise(report, values.has("repair"))) console.log(line);
+    const repaired = values.has("repair");
+    const opens = await canBeOpened(file);
+    for (const line of advise(report, repaired, opens)) console.log(line);
     return 1;
   },
 };
+
+/** Whether the file can be opened and read, damaged as it is. */
+async function canBeOpened(file: string): Promise<boolean> {
+  try {
+    using storage = await openStorage(file, { readonly: true });
+    using session = storage.session();
+    session.load(ROOT_OID);
+    return true;
+  } catch (error) {
+    if (error instanceof DharaError) return false;
+    throw error;
+  }
+}
 
 /** Verifies a file, and says how far it has come. */
 export async function verifyWithProgress(path: string): Promise<VerifyReport> {
@@ -65,7 +82,7 @@ function repair(file: string): void {
   }
   if (formatOf(file) === "sqlite") {
     throw new StorageError(
-      `Cannot repair ${file}: it is a SQLite database; restore a copy of it, or save what can be loaded with dhara db export`,
+      `Cannot repair ${file}: it is a SQLite database, which cannot be repaired here; restore a copy of it`,
     );
   }
   using storage = new FileStorage(file, { repair: true });
@@ -131,9 +148,15 @@ function* others(number: number, one: string): Generator<string> {
 function* advise(
   { format, damageCount, danglingCount, unreadable }: VerifyReport,
   repaired: boolean,
+  opens: boolean,
 ): Generator<string> {
   if (format === "sqlite") {
-    yield "A SQLite file cannot be repaired here; restore a copy of it, or save what can be loaded with `dhara db export`";
+    const loadable = unreadable === 0 && danglingCount === 0 && opens;
+    yield `A SQLite file cannot be repaired here; restore a copy of it${
+      loadable
+        ? ". All objects that can be reached can be loaded, and `dhara db export` saves them"
+        : ""
+    }`;
     return;
   }
   if (damageCount > 0 && !repaired) {

@@ -8,6 +8,14 @@ import { parseArgs } from "node:util";
 /** Something about the arguments is wrong; the message says what, and what to do. */
 export class UsageError extends Error {}
 
+/** Refuses the name of a server where only a file or a directory can be. */
+export function refuseServer(what: string, place: string): void {
+  if (!/^(tcp|unix):/.test(place)) return;
+  throw new UsageError(
+    `Cannot ${what} ${place}: that is a server, and only files will do here; a file of such a name is ./${place}`,
+  );
+}
+
 /** One option of a command. */
 export interface Option {
   /** The long name, without the two dashes. */

@@ -60,7 +60,9 @@ export interface ClientStorageOptions {
  * ends: `load` and `commit` throw a `ServerUnavailableError` until the session
  * is asked to `sync()`, as `Connection.abort()` does. That connects again, and
  * answers `"everything"`: all objects that are held become ghosts, and the next
- * transaction goes on from what the server has now.
+ * transaction goes on from what the server has now. If that is another database,
+ * such as an empty one, objects that the program has kept mean what has their
+ * numbers there: begin at the root.
  *
  * The server tells no transaction numbers, so `tid` is the moment at which the
  * session learned of its snapshot. A snapshot is kept by the server, not by

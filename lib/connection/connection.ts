@@ -121,6 +121,8 @@ export class Connection<Root extends object = DefaultRoot>
   #ownsStorage: boolean;
   #detectForgottenChanges: boolean;
   #isPast: boolean;
+  /** The classes that the program has given. */
+  #programClasses: NonNullable<ConnectionOptions["classes"]>;
   #closed = false;
   #transacting = false;
 
@@ -141,7 +143,8 @@ export class Connection<Root extends object = DefaultRoot>
     options: ConnectionOptions<Root> = {},
   ) {
     const classes = new ClassRegistry(PROGRAM_CLASSES);
-    for (const [name, value] of Object.entries(options.classes ?? {})) {
+    this.#programClasses = options.classes ?? {};
+    for (const [name, value] of Object.entries(this.#programClasses)) {
       classes.register(name, value);
     }
     const cacheSize = checkCacheSize(options.cacheSize ?? 100_000);
@@ -363,7 +366,7 @@ export class Connection<Root extends object = DefaultRoot>
       checkForgottenChanges(this.#objects, this.#session);
     }
     if (this.hasChanges) this.#store(options);
-    else this.#objects.invalidate(this.#session.sync());
+    else this.#renew();
     this.#objects.beginNext();
   }
 
@@ -459,11 +462,28 @@ export class Connection<Root extends object = DefaultRoot>
   #abort(): void {
     this.#checkOpen("abort()");
     this.#objects.dropChanges();
-    this.#objects.invalidate(this.#session.sync());
+    this.#renew();
     for (const changed of this.#stale) this.#objects.invalidate(changed);
     this.#stale = [];
     this.#objects.failure = undefined;
     this.#objects.beginNext();
+  }
+
+  /** Moves to the newest snapshot. */
+  #renew(): void {
+    const changed = this.#session.sync();
+    this.#objects.invalidate(changed);
+    const isAnother = [changed, ...this.#stale].includes("everything");
+    if (!isAnother || this.#session.has(ROOT_OID)) return;
+    // The server came back with an empty storage, which gets its root object as any other.
+    const root = this.root as unknown as PersistentObject | undefined;
+    if (root === undefined) return;
+    new Connection(this.storage, {
+      // Asking the object itself would load it.
+      rootClass: Object.getPrototypeOf(root).constructor as PersistentClass,
+      classes: this.#programClasses,
+    }).close();
+    this.#objects.invalidate(this.#session.sync());
   }
 
   /**

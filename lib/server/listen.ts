@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { dirname } from "node:path";
+import { dirname, join } from "node:path";
 import { ListenError } from "../errors.ts";
 import { lockExclusively, unlock } from "../files/lock.ts";
 import { type Address, formatAddress } from "../protocol/address.ts";
@@ -12,6 +12,8 @@ import { type Address, formatAddress } from "../protocol/address.ts";
 /** A listener, and how to take its traces away. */
 export interface Listening {
   readonly listener: Deno.Listener;
+  /** Where it listens. */
+  readonly addr: Deno.Addr;
   /** Stops listening and removes the file of the Unix socket, if it is still this one's. */
   close(): void;
 }
@@ -29,24 +31,19 @@ export async function listenAt(address: Address): Promise<Listening> {
         hostname: address.hostname,
         port: address.port,
       }));
-    return { listener, close: () => listener.close() };
+    return simply(listener);
   }
   const { path } = address;
-  const abstract = path.startsWith("\0");
-  const listen = () =>
-    attempt(address, () => Deno.listen({ transport: "unix", path }));
-  if (abstract) {
-    const listener = listen();
-    return { listener, close: () => listener.close() };
-  }
+  if (path.startsWith("\0")) return simply(listenOn(address, path));
   const { listener, ino, dev } = await alone(dirname(path), async () => {
     await removeStale(address, path);
-    const listener = listen();
+    const listener = listenBeside(address, path);
     const { ino, dev } = Deno.lstatSync(path);
     return { listener, ino, dev };
   });
   return {
     listener,
+    addr: { transport: "unix", path },
     close() {
       listener.close();
       const file = lstat(path);
@@ -55,6 +52,45 @@ export async function listenAt(address: Address): Promise<Listening> {
       }
     },
   };
+}
+
+function simply(listener: Deno.Listener): Listening {
+  const { addr } = listener;
+  return { listener, addr, close: () => listener.close() };
+}
+
+function listenOn(address: Address, path: string): Deno.Listener {
+  return attempt(address, () => Deno.listen({ transport: "unix", path }));
+}
+
+/**
+ * Listens at another name first: closing a listener removes, some time later,
+ * whatever is then at the name with which it began, and that may be the socket of
+ * another server by then.
+ */
+function listenBeside(address: Address, path: string): Deno.Listener {
+  // Names of sockets must be short.
+  const beside = join(
+    dirname(path),
+    `.${crypto.randomUUID().slice(0, 7)}`,
+  );
+  let listener;
+  try {
+    listener = Deno.listen({ transport: "unix", path: beside });
+  } catch {
+    // Such as where only the path itself is permitted; it also tells what is wrong.
+    return listenOn(address, path);
+  }
+  try {
+    if (lstat(path) !== undefined) throw new Deno.errors.AddrInUse();
+    Deno.renameSync(beside, path);
+    return listener;
+  } catch (error) {
+    listener.close();
+    return attempt(address, () => {
+      throw error;
+    });
+  }
 }
 
 function attempt(address: Address, listen: () => Deno.Listener): Deno.Listener {

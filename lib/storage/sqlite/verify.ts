@@ -271,7 +271,12 @@ export class SqliteVerifier {
       }
       if (++done % BATCH === 0) yield { phase: "journal", done, total };
     }
-    if (last === undefined ? state.tid > state.forgotten : last !== state.tid) {
+    // If what the file says could not be read, that was told before.
+    const told = state.tid !== Infinity;
+    if (
+      told &&
+      (last === undefined ? state.tid > state.forgotten : last !== state.tid)
+    ) {
       this.#damage(
         `the last transaction is ${last}, and the file says that it is ${state.tid}`,
       );
