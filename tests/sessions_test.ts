@@ -7,7 +7,8 @@ import {
   StorageError,
 } from "../lib/errors.ts";
 import { disk, type Files } from "../lib/files/file.ts";
-import { nextTid, Sessions } from "../lib/storage/session.ts";
+import { nextTid } from "../lib/storage/moment.ts";
+import { Sessions } from "../lib/storage/snapshots.ts";
 import { type FileStorage, openOn } from "../lib/storage/file_storage.ts";
 import { MemoryStorage } from "../lib/storage/memory_storage.ts";
 import type { Session, Storage } from "../lib/storage/storage.ts";

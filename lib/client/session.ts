@@ -14,7 +14,8 @@ import {
 import type { Requests } from "./requests.ts";
 import { type Records, transactionLength } from "../protocol/transaction.ts";
 import { type Oid, recordReferences } from "../serialize/record.ts";
-import { checkCount, checkRecords } from "../storage/session.ts";
+import { checkRecords } from "../storage/check_records.ts";
+import { checkCount } from "../storage/limits.ts";
 import { isEmpty, notesOf } from "../storage/notes.ts";
 import { OidSet } from "../storage/oid_set.ts";
 import type {

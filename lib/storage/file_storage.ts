@@ -18,16 +18,11 @@ import { describeHolder } from "../files/lock.ts";
 import type { Journal, Repair } from "./journal/journal.ts";
 import { findMoment, revisionsOf, transactionsOf } from "./journal/history.ts";
 import { JournalPack } from "./journal/pack.ts";
-import {
-  type Backend,
-  nextTid,
-  type Records,
-  Sessions,
-  type Snapshot,
-} from "./session.ts";
+import type { Records } from "./check_records.ts";
+import { type Backend, Sessions, type Snapshot } from "./snapshots.ts";
 import { recordsBefore } from "./journal/undo.ts";
 import { encodeMetadata, type Notes } from "./notes.ts";
-import { cutOff } from "./moment.ts";
+import { cutOff, nextTid } from "./moment.ts";
 import { packToEnd } from "./pack.ts";
 import { openJournal } from "./journal/recovery.ts";
 import type {

@@ -5,13 +5,9 @@
  */
 import { StorageError } from "../errors.ts";
 import type { Oid } from "../serialize/record.ts";
-import {
-  type Backend,
-  nextTid,
-  type Records,
-  Sessions,
-  type Snapshot,
-} from "./session.ts";
+import type { Records } from "./check_records.ts";
+import { nextTid } from "./moment.ts";
+import { type Backend, Sessions, type Snapshot } from "./snapshots.ts";
 import { pack, packToEnd, type PackWork } from "./pack.ts";
 import type {
   PackOptions,
