@@ -1,11 +1,12 @@
 import { assertEquals } from "@std/assert";
 import { MemoryStorage } from "../lib/storage/memory_storage.ts";
-import { storageSuite, store, textOf, textRecord } from "./storage_suite.ts";
+import { testStorage } from "../lib/testing/mod.ts";
+import { store, textOf, textRecord } from "../lib/testing/records.ts";
 
-storageSuite("MemoryStorage", () => {
+testStorage("MemoryStorage", () => {
   const storage = new MemoryStorage();
   return { storage, dispose: () => storage.close() };
-});
+}, { history: false });
 
 Deno.test("MemoryStorage keeps a revision only as long as a session needs it", () => {
   using storage = new MemoryStorage();

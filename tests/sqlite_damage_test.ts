@@ -11,7 +11,7 @@ import {
 } from "../mod.ts";
 import { flip, makeSample } from "./_sqlite_bits.ts";
 import { stateChecksum } from "../lib/storage/sqlite/rows.ts";
-import { store, textOf, textRecord } from "./storage_suite.ts";
+import { store, textOf, textRecord } from "../lib/testing/records.ts";
 
 const fast = { sync: false };
 
