@@ -231,6 +231,7 @@ Deno.test("a session that was closed keeps nothing in the log of changes", () =>
   const sessions = new Sessions({
     name: "the storage",
     readonly: false,
+    tid: () => tid,
     snapshot: () => ({
       tid,
       load: () => undefined,
@@ -249,6 +250,7 @@ Deno.test("a session that was closed keeps nothing in the log of changes", () =>
     assert("tid" in writer.commit(records));
     assertEquals(gone.commit(records), {
       invalid: records.map(([oid]) => oid),
+      newest: tid,
     });
     gone.close();
   }
@@ -356,6 +358,7 @@ function sessionsOfNothing(next: number): Sessions {
   return new Sessions({
     name: "nothing",
     readonly: false,
+    tid: () => tid,
     snapshot: () => ({
       tid,
       load: () => undefined,

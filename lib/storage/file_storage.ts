@@ -26,6 +26,7 @@ import { cutOff, nextTid } from "./moment.ts";
 import { packToEnd } from "./pack.ts";
 import { openJournal } from "./journal/recovery.ts";
 import type {
+  CommitNews,
   CommitOptions,
   HistoricalStorage,
   PackOptions,
@@ -33,6 +34,7 @@ import type {
   RevisionInfo,
   Session,
   SessionOptions,
+  StorageFeatures,
   Tid,
   TransactionInfo,
 } from "./storage.ts";
@@ -99,6 +101,14 @@ const ATTEMPTS = 20;
  * ```
  */
 export class FileStorage implements HistoricalStorage {
+  /** What it can do: everything. */
+  readonly features: StorageFeatures = {
+    notes: true,
+    past: true,
+    history: true,
+    keep: true,
+    prepack: true,
+  };
   /** The file, as it was given. */
   readonly path: string;
   /** Whether it was opened for reading only. */
@@ -168,6 +178,12 @@ export class FileStorage implements HistoricalStorage {
    */
   session(options?: SessionOptions): Session {
     return this.#sessions.open(options);
+  }
+
+  /** Calls `listener` after each commit. See {@linkcode Storage.onCommit}. */
+  onCommit(listener: (news: CommitNews) => void): () => void {
+    this.#sessions.checkOpen();
+    return this.#sessions.listeners.add(listener);
   }
 
   /**
@@ -374,6 +390,7 @@ export class FileStorage implements HistoricalStorage {
     return {
       name: this.path,
       readonly: this.readonly,
+      tid: () => this.#journal.tid,
       snapshot: () => new JournalSnapshot(this.#journal),
       snapshotAt: (moment) =>
         new JournalSnapshot(
