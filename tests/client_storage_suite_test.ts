@@ -5,10 +5,11 @@ import { packToEnd } from "../lib/storage/pack.ts";
 import type {
   CommitResult,
   PackOptions,
-  PackProgress,
+  Progress,
   Session,
   SessionOptions,
   Storage,
+  StorageFeatures,
   Tid,
 } from "../lib/storage/storage.ts";
 import { ServerWorker, type Task } from "./_server_worker.ts";
@@ -20,6 +21,7 @@ import { type StorageTrial, testStorage } from "../lib/testing/mod.ts";
  * asks for the numbers of new objects, which the suite often makes up.
  */
 class Adapted implements Storage {
+  readonly features: StorageFeatures;
   #storage: ClientStorage;
   #server: ServerWorker;
   #given: Set<Oid>;
@@ -31,6 +33,7 @@ class Adapted implements Storage {
     this.#given = before === undefined ? new Set() : before.#given;
     this.#newest = before === undefined ? 0 : before.#newest;
     this.#storage = new ClientStorage({ port: server.port });
+    this.features = this.#storage.features;
   }
 
   session(options?: SessionOptions): Session {
@@ -41,7 +44,7 @@ class Adapted implements Storage {
         return tid;
       },
       allocate: (count) => this.#allocate(session, count),
-      load: (oid) => session.load(oid),
+      load: (oid, at) => session.load(oid, at),
       loadMany: (oids) => session.loadMany(oids),
       has: (oid) => session.has(oid),
       length: (oid) => session.length(oid),
@@ -67,15 +70,15 @@ class Adapted implements Storage {
     };
   }
 
-  pack(options?: PackOptions): PackProgress {
+  pack(options?: PackOptions): Progress {
     return packToEnd(this.packInSteps(options));
   }
 
-  packInSteps(options?: PackOptions): Iterable<PackProgress> {
+  packInSteps(options?: PackOptions): Iterable<Progress> {
     return this.#steps(this.#storage.packInSteps(options));
   }
 
-  *#steps(steps: Iterable<PackProgress>): Generator<PackProgress> {
+  *#steps(steps: Iterable<Progress>): Generator<Progress> {
     const packs = this.#server.packs();
     for (const progress of steps) {
       this.#server.waitForPack(packs);
@@ -118,7 +121,6 @@ async function makeTrial(task: Task): Promise<StorageTrial> {
 }
 
 const options = {
-  history: false,
   // The snapshot moves on the server when a commit has found changes of others.
   keepsRevisions: false,
   // The server takes what exists, and the numbers that it gave to this client.

@@ -6,7 +6,7 @@ import { store, textOf, textRecord } from "../lib/testing/records.ts";
 testStorage("MemoryStorage", () => {
   const storage = new MemoryStorage();
   return { storage, dispose: () => storage.close() };
-}, { history: false });
+});
 
 Deno.test("MemoryStorage keeps a revision only as long as a session needs it", () => {
   using storage = new MemoryStorage();

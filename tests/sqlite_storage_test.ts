@@ -29,7 +29,7 @@ testStorage("SqliteStorage", async () => {
       Deno.removeSync(directory, { recursive: true });
     },
   };
-}, { history: false, past: true, keep: true });
+});
 
 function test(name: string, run: (path: string) => Promise<void>) {
   Deno.test(`SqliteStorage ${name}`, async () => {

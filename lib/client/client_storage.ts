@@ -16,10 +16,11 @@ import { ClientSession } from "./session.ts";
 import { packToEnd } from "../storage/pack.ts";
 import type {
   PackOptions,
-  PackProgress,
+  Progress,
   Session,
   SessionOptions,
   Storage,
+  StorageFeatures,
 } from "../storage/storage.ts";
 
 /** The first pause between two attempts to connect, and the longest, in milliseconds. */
@@ -81,6 +82,14 @@ export interface ClientStorageOptions {
  * ```
  */
 export class ClientStorage implements Storage {
+  /** What it can do: protocol 1 has no words for any of it. */
+  readonly features: StorageFeatures = {
+    notes: false,
+    past: false,
+    history: false,
+    keep: false,
+    prepack: false,
+  };
   readonly #address: Address;
   readonly #timeout: number;
   readonly #patience: number;
@@ -143,7 +152,7 @@ export class ClientStorage implements Storage {
    *
    * @throws {StorageError} if it is told to keep something, which the protocol cannot.
    */
-  pack(options?: PackOptions): PackProgress {
+  pack(options?: PackOptions): Progress {
     return packToEnd(this.packInSteps(options));
   }
 
@@ -154,7 +163,7 @@ export class ClientStorage implements Storage {
    */
   packInSteps(
     { keep, prepack }: PackOptions = {},
-  ): Generator<PackProgress, void> {
+  ): Generator<Progress, void> {
     this.#check();
     if (keep !== undefined || prepack) {
       throw new StorageError(
@@ -164,7 +173,7 @@ export class ClientStorage implements Storage {
     return this.#steps();
   }
 
-  *#steps(): Generator<PackProgress, void> {
+  *#steps(): Generator<Progress, void> {
     this.#check();
     const client = this.#reconnect();
     try {

@@ -79,8 +79,13 @@ export class ClientSession implements Session {
     return this.#pool.splice(this.#pool.length - count).reverse();
   }
 
-  load(oid: Oid): Uint8Array {
+  load(oid: Oid, at?: Tid): Uint8Array {
     this.#check();
+    if (at !== undefined && at !== this.#tid) {
+      throw new StorageError(
+        `Cannot load object #${oid} as of another moment through a server: its protocol has no such request`,
+      );
+    }
     this.#checkLoad(oid);
     const record = this.#ask((client) => client.load(oid));
     this.#certain?.add(oid);

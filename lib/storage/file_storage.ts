@@ -26,13 +26,15 @@ import { cutOff, nextTid } from "./moment.ts";
 import { packToEnd } from "./pack.ts";
 import { openJournal } from "./journal/recovery.ts";
 import type {
+  CommitNews,
   CommitOptions,
   HistoricalStorage,
   PackOptions,
-  PackProgress,
+  Progress,
   RevisionInfo,
   Session,
   SessionOptions,
+  StorageFeatures,
   Tid,
   TransactionInfo,
 } from "./storage.ts";
@@ -99,6 +101,14 @@ const ATTEMPTS = 20;
  * ```
  */
 export class FileStorage implements HistoricalStorage {
+  /** What it can do: everything. */
+  readonly features: StorageFeatures = {
+    notes: true,
+    past: true,
+    history: true,
+    keep: true,
+    prepack: true,
+  };
   /** The file, as it was given. */
   readonly path: string;
   /** Whether it was opened for reading only. */
@@ -168,6 +178,12 @@ export class FileStorage implements HistoricalStorage {
    */
   session(options?: SessionOptions): Session {
     return this.#sessions.open(options);
+  }
+
+  /** Calls `listener` after each commit. See {@linkcode Storage.onCommit}. */
+  onCommit(listener: (news: CommitNews) => void): () => void {
+    this.#sessions.checkOpen();
+    return this.#sessions.listeners.add(listener);
   }
 
   /**
@@ -278,7 +294,7 @@ export class FileStorage implements HistoricalStorage {
    * storage.pack({ keep: "7d", prepack: true });
    * ```
    */
-  pack(options?: PackOptions): PackProgress {
+  pack(options?: PackOptions): Progress {
     return packToEnd(this.packInSteps(options));
   }
 
@@ -304,7 +320,7 @@ export class FileStorage implements HistoricalStorage {
    */
   packInSteps(
     { keep, ...options }: PackOptions = {},
-  ): Generator<PackProgress, void> {
+  ): Generator<Progress, void> {
     this.#sessions.checkOpen();
     if (this.readonly) {
       throw new ReadonlyError(
@@ -316,7 +332,7 @@ export class FileStorage implements HistoricalStorage {
     );
   }
 
-  *#steps(options: PackOptions): Generator<PackProgress, void> {
+  *#steps(options: PackOptions): Generator<Progress, void> {
     this.#sessions.checkOpen();
     if (this.#pack !== undefined) {
       throw new StorageError(
@@ -374,6 +390,7 @@ export class FileStorage implements HistoricalStorage {
     return {
       name: this.path,
       readonly: this.readonly,
+      tid: () => this.#journal.tid,
       snapshot: () => new JournalSnapshot(this.#journal),
       snapshotAt: (moment) =>
         new JournalSnapshot(

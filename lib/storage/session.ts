@@ -13,7 +13,7 @@ import {
 import type { Oid } from "../serialize/record.ts";
 import { checkRecords, isOid, type Records } from "./check_records.ts";
 import { checkCount } from "./limits.ts";
-import { describeTid } from "./moment.ts";
+import { describeTid, tidOf } from "./moment.ts";
 import { isEmpty, type Notes, notesOf } from "./notes.ts";
 import type {
   Changed,
@@ -41,6 +41,11 @@ export interface View {
   allocate(count: number): Oid[];
   /** Returns a record, `undefined` if there is none. */
   load(oid: Oid): Uint8Array | undefined;
+  /**
+   * Returns a record as it was at an earlier moment, `undefined` if there was
+   * none. Who keeps no past lacks it.
+   */
+  loadAt?(oid: Oid, at: Tid): Uint8Array | undefined;
   /** Returns many records, where that is better than one after the other. */
   loadMany?(oids: readonly Oid[]): Uint8Array[];
   /** See {@linkcode Session.has}. */
@@ -85,11 +90,36 @@ export class StorageSession implements Session {
   }
 
   /** See {@linkcode Session.load}. */
-  load(oid: Oid): Uint8Array {
+  load(oid: Oid, at?: Tid): Uint8Array {
     this.#checkOpen();
-    const record = isOid(oid) ? this.#view.load(oid) : undefined;
+    const record = !isOid(oid)
+      ? undefined
+      : at === undefined || at === this.tid
+      ? this.#view.load(oid)
+      : this.#loadAt(oid, at);
     if (record === undefined) throw new ObjectNotFoundError(oid);
     return record;
+  }
+
+  #loadAt(oid: Oid, at: Tid): Uint8Array | undefined {
+    const view = this.#view;
+    if (tidOf(at) > view.tid) {
+      throw new StorageError(
+        `Cannot load object #${oid} as of ${
+          describeTid(at)
+        }: the session reads ${view.name} as of ${
+          describeTid(view.tid)
+        }, and nothing later`,
+      );
+    }
+    if (view.loadAt === undefined) {
+      throw new StorageError(
+        `Cannot load object #${oid} as of ${
+          describeTid(at)
+        }: ${view.name} keeps no history`,
+      );
+    }
+    return view.loadAt(oid, at);
   }
 
   /** See {@linkcode Session.loadMany}. */

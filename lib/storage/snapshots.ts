@@ -11,6 +11,7 @@ import {
 } from "../errors.ts";
 import { type Oid, ROOT_OID } from "../serialize/record.ts";
 import { ChangeLog, type Place } from "./change_log.ts";
+import { CommitListeners } from "./commit_listeners.ts";
 import { checkReferences, type Records } from "./check_records.ts";
 import { LARGEST_OID, nextAfter } from "./limits.ts";
 import { tidOf } from "./moment.ts";
@@ -39,6 +40,8 @@ export interface Backend {
   readonly name: string;
   /** Whether nothing can be stored. */
   readonly readonly: boolean;
+  /** The newest transaction. */
+  tid(): Tid;
   /** Returns the newest moment. */
   snapshot(): Snapshot;
   /**
@@ -64,6 +67,8 @@ export class Sessions {
   #next: Oid;
   #rootIsFree: boolean;
   #closed = false;
+  /** Who is told of commits. */
+  readonly listeners: CommitListeners = new CommitListeners();
   /** How many packs have removed something. */
   #removals = 0;
   /** What packs have removed that a program with an open session may still hold. */
@@ -95,13 +100,14 @@ export class Sessions {
       this,
       this.#backend,
       letsGo,
-      at === undefined ? undefined : this.#snapshotAt(tidOf(at)),
+      at === undefined ? undefined : this.snapshotAt(tidOf(at)),
     );
     this.#open.add(view);
     return new StorageSession(view);
   }
 
-  #snapshotAt(moment: Tid): Snapshot {
+  /** Returns a moment of the past. */
+  snapshotAt(moment: Tid): Snapshot {
     const backend = this.#backend;
     if (backend.snapshotAt === undefined) {
       throw new StorageError(
@@ -123,6 +129,7 @@ export class Sessions {
   /** Closes every session, and opens no more. */
   close(): void {
     this.#closed = true;
+    this.listeners.clear();
     for (const view of [...this.#open]) view.close();
   }
 
@@ -160,6 +167,7 @@ export class Sessions {
     this.#next = next;
     if (records.has(ROOT_OID)) this.#rootIsFree = false;
     this.log.add(records.keys());
+    this.listeners.tell(() => ({ tid, oids: [...records.keys()], ...notes }));
     return tid;
   }
 
@@ -242,6 +250,15 @@ class SnapshotView implements View {
     return this.#snapshot.load(oid);
   }
 
+  loadAt(oid: Oid, at: Tid): Uint8Array | undefined {
+    const past = this.#sessions.snapshotAt(at);
+    try {
+      return past.load(oid);
+    } finally {
+      past.release();
+    }
+  }
+
   has(oid: Oid): boolean {
     if (this.#late) this.#checkUnchanged(oid);
     return this.#snapshot.has(oid);
@@ -263,7 +280,9 @@ class SnapshotView implements View {
     accessed: (oid: Oid) => boolean,
   ): CommitResult {
     const changed = this.#sessions.log.since(this.#place!);
-    if (changed.some(accessed)) return { invalid: changed };
+    if (changed.some(accessed)) {
+      return { invalid: changed, newest: this.#backend.tid() };
+    }
     const tid = this.#sessions.commit(this, records, notes);
     this.#move();
     return { tid, changed };

@@ -10,6 +10,7 @@ import {
   StorageError,
 } from "../errors.ts";
 import { type Oid, ROOT_OID } from "../serialize/record.ts";
+import { CommitListeners } from "./commit_listeners.ts";
 import { checkReferences, type Records } from "./check_records.ts";
 import { LARGEST_OID, nextAfter } from "./limits.ts";
 import { StorageSession } from "./session.ts";
@@ -24,12 +25,14 @@ import { packSqlite } from "./sqlite/pack.ts";
 import { SqliteView } from "./sqlite/view.ts";
 import { GONE, SqliteTables } from "./sqlite/tables.ts";
 import type {
+  CommitNews,
   CommitResult,
   PackOptions,
-  PackProgress,
+  Progress,
   Session,
   SessionOptions,
   Storage,
+  StorageFeatures,
   Tid,
 } from "./storage.ts";
 
@@ -64,12 +67,21 @@ const MOST_TAKEN = 65_536;
  * ```
  */
 export class SqliteStorage implements Storage {
+  /** What it can do. */
+  readonly features: StorageFeatures = {
+    notes: false,
+    past: true,
+    history: false,
+    keep: true,
+    prepack: false,
+  };
   /** Whether it was opened for reading only. */
   readonly readonly: boolean;
   readonly #database: SqliteDatabase;
   readonly #tables: SqliteTables;
   /** What every open session sees, and whether it may lose its snapshot to a pack. */
   readonly #views = new Map<SqliteView, boolean>();
+  readonly #listeners = new CommitListeners();
   #closed = false;
   #packing = false;
   /** Numbers that were taken from the file, and not given out yet. */
@@ -133,6 +145,8 @@ export class SqliteStorage implements Storage {
         path: this.path,
         readonly: this.readonly,
         checkOpen: () => this.#checkOpen(),
+        loadAt: (oid, at) =>
+          database.explain("read", () => this.#load(oid, this.#tidAt(at))),
         load: (oid, tid) =>
           database.explain("read", () => this.#load(oid, tid)),
         has: (oid, tid) => database.explain("read", () => this.#has(oid, tid)),
@@ -159,6 +173,15 @@ export class SqliteStorage implements Storage {
   }
 
   /**
+   * Calls `listener` after each commit of this object's sessions; not after
+   * those of other processes. See {@linkcode Storage.onCommit}.
+   */
+  onCommit(listener: (news: CommitNews) => void): () => void {
+    this.#checkOpen();
+    return this.#listeners.add(listener);
+  }
+
+  /**
    * Drops what cannot be reached from the root, and old revisions that no
    * session on this storage reads. A session of another process may find that
    * a revision is gone; it gets a {@linkcode ReadConflictError}. With `keep`,
@@ -168,14 +191,14 @@ export class SqliteStorage implements Storage {
    * @throws {StorageError} if another pack is under way, or it is told to keep the old file.
    * @throws {ReadonlyError} if the storage is read-only.
    */
-  pack(options?: PackOptions): PackProgress {
+  pack(options?: PackOptions): Progress {
     return packToEnd(this.packInSteps(options));
   }
 
   /** Does what `pack()` does, in steps. See {@linkcode Storage.packInSteps}. */
   packInSteps(
     { keep, prepack }: PackOptions = {},
-  ): Generator<PackProgress, void> {
+  ): Generator<Progress, void> {
     this.#checkOpen();
     if (this.readonly) {
       throw new ReadonlyError(
@@ -190,7 +213,7 @@ export class SqliteStorage implements Storage {
     return this.#steps(keep === undefined ? Infinity : cutOff(keep));
   }
 
-  *#steps(kept: Tid): Generator<PackProgress, void> {
+  *#steps(kept: Tid): Generator<Progress, void> {
     this.#checkOpen();
     if (this.#packing) {
       throw new StorageError(
@@ -219,6 +242,7 @@ export class SqliteStorage implements Storage {
   close(): void {
     if (this.#closed) return;
     for (const view of [...this.#views.keys()]) view.close();
+    this.#listeners.clear();
     this.#closed = true;
     try {
       this.#giveBack();
@@ -347,7 +371,9 @@ export class SqliteStorage implements Storage {
     const result = this.#database.write((): CommitResult => {
       const { state, changed, removed } = this.#tables.news(view.tid);
       view.noteRemoved(removed);
-      if (changed.some(accessed)) return { invalid: changed };
+      if (changed.some(accessed)) {
+        return { invalid: changed, newest: state.tid };
+      }
       if (view.knowsRemoved) {
         checkReferences(
           records,
@@ -357,7 +383,11 @@ export class SqliteStorage implements Storage {
       const next = nextAfter(records.keys(), state.next);
       return { tid: this.#tables.store(state, records, next), changed };
     });
-    if ("tid" in result) this.#noteStored(records);
+    if ("tid" in result) {
+      this.#noteStored(records);
+      const { tid } = result;
+      this.#listeners.tell(() => ({ tid, oids: [...records.keys()] }));
+    }
     return result;
   }
 

@@ -4,14 +4,14 @@
  * run that with `deno test`.
  *
  * @example
- * ```ts
+ * ```ts ignore
  * import { MemoryStorage } from "@dhara/dhara";
  * import { testStorage } from "@dhara/dhara/testing";
  *
  * testStorage("MemoryStorage", () => {
  *   const storage = new MemoryStorage();
  *   return { storage, dispose: () => storage.close() };
- * }, { history: false });
+ * });
  * ```
  *
  * @module
@@ -35,7 +35,7 @@ export type { StorageTestOptions, StorageTrial };
  *
  * @param name What to call the storage.
  * @param makeStorage Makes an empty one.
- * @param options What it does not do.
+ * @param options What it does otherwise than most.
  */
 export function testStorage(
   name: string,

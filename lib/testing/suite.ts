@@ -20,18 +20,10 @@ export interface StorageTrial {
 }
 
 /**
- * What a storage does not do, or does otherwise than most. What it does not do
- * it must refuse with an error, and the tests look that it does.
+ * What a storage does otherwise than most. What it cannot do at all its
+ * `features` tell: the tests see that it refuses that.
  */
 export interface StorageTestOptions {
-  /** Whether it is a `HistoricalStorage`: `history()`, `transactions()`, `undo()`. True by default. */
-  readonly history?: boolean;
-  /** Whether it takes notes with a commit; by default if it has a history. */
-  readonly notes?: boolean;
-  /** Whether a session can be opened at a moment of the past; by default if it has a history. */
-  readonly past?: boolean;
-  /** Whether `pack()` can keep what is newer than a moment; by default if it has a history. */
-  readonly keep?: boolean;
   /**
    * Whether an old revision can always be read as long as a session's snapshot
    * has it; true by default. Otherwise `ReadConflictError` is fine.
@@ -62,18 +54,10 @@ export function suiteOf(
   makeStorage: () => StorageTrial | Promise<StorageTrial>,
   options: StorageTestOptions,
 ): Suite {
-  const { history = true, keepsRevisions = true } = options;
+  const { keepsRevisions = true, storesRemoved = true, remote = false } =
+    options;
   return {
-    options: {
-      history,
-      keepsRevisions,
-      notes: history,
-      past: history,
-      keep: history,
-      storesRemoved: true,
-      remote: false,
-      ...options,
-    },
+    options: { keepsRevisions, storesRemoved, remote },
     test: (what, run) =>
       Deno.test(`${name}: ${what}`, async () => {
         const trial = await makeStorage();

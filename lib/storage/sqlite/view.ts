@@ -22,6 +22,8 @@ export interface Owner {
   checkOpen(): void;
   /** Returns a record as it was at a moment. */
   load(oid: Oid, tid: Tid): Uint8Array | undefined;
+  /** Returns a record as it was at a moment that may be gone. */
+  loadAt(oid: Oid, at: Tid): Uint8Array | undefined;
   /** Whether there was one. */
   has(oid: Oid, tid: Tid): boolean;
   /** How long it was, 0 if there was none. */
@@ -76,6 +78,10 @@ export class SqliteView implements View {
 
   load(oid: Oid): Uint8Array | undefined {
     return this.#owner.load(oid, this.#tid);
+  }
+
+  loadAt(oid: Oid, at: Tid): Uint8Array | undefined {
+    return this.#owner.loadAt(oid, at);
   }
 
   has(oid: Oid): boolean {
