@@ -49,6 +49,7 @@ export { PersistentList } from "./lib/collections/list.ts";
 export { PersistentSet } from "./lib/collections/set.ts";
 export {
   type Changed,
+  type CommitNews,
   type CommitOptions,
   type CommitResult,
   type HistoricalStorage,
@@ -60,6 +61,7 @@ export {
   type SessionCommitOptions,
   type SessionOptions,
   type Storage,
+  type StorageFeatures,
   type Tid,
   type TransactionInfo,
 } from "./lib/storage/storage.ts";

@@ -9,6 +9,7 @@ import type {
   Session,
   SessionOptions,
   Storage,
+  StorageFeatures,
   Tid,
 } from "../lib/storage/storage.ts";
 import { ServerWorker, type Task } from "./_server_worker.ts";
@@ -20,6 +21,7 @@ import { storageSuite, type Trial } from "./storage_suite.ts";
  * asks for the numbers of new objects, which the suite often makes up.
  */
 class Adapted implements Storage {
+  readonly features: StorageFeatures;
   #storage: ClientStorage;
   #server: ServerWorker;
   #given: Set<Oid>;
@@ -31,6 +33,7 @@ class Adapted implements Storage {
     this.#given = before === undefined ? new Set() : before.#given;
     this.#newest = before === undefined ? 0 : before.#newest;
     this.#storage = new ClientStorage({ port: server.port });
+    this.features = this.#storage.features;
   }
 
   session(options?: SessionOptions): Session {
@@ -41,7 +44,7 @@ class Adapted implements Storage {
         return tid;
       },
       allocate: (count) => this.#allocate(session, count),
-      load: (oid) => session.load(oid),
+      load: (oid, at) => session.load(oid, at),
       loadMany: (oids) => session.loadMany(oids),
       has: (oid) => session.has(oid),
       length: (oid) => session.length(oid),

@@ -23,7 +23,7 @@ import {
   ENTRY_HEAD,
 } from "../lib/storage/journal/format.ts";
 import { BlockWriter } from "../lib/storage/journal/block_writer.ts";
-import { nextTid } from "../lib/storage/session.ts";
+import { nextTid } from "../lib/storage/moment.ts";
 import { Faults } from "./_faulty_files.ts";
 import { storageSuite, store, textOf, textRecord } from "./storage_suite.ts";
 

@@ -11,7 +11,7 @@ import {
   encodeBlockHead,
   HEADER_SIZE,
 } from "../lib/storage/journal/format.ts";
-import { checkRecords } from "../lib/storage/session.ts";
+import { checkRecords } from "../lib/storage/check_records.ts";
 import { createJournal } from "../lib/storage/journal/recovery.ts";
 import { SimulatedDisk } from "./_simulated_disk.ts";
 import { store, textOf, textRecord } from "./storage_suite.ts";

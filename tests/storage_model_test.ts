@@ -642,6 +642,7 @@ model(
     let server = await ServerWorker.start({ file });
     let client = new ClientStorage({ port: server.port });
     const waiting = (): Storage => ({
+      features: client.features,
       session: () => client.session(),
       pack() {
         return packToEnd(this.packInSteps());

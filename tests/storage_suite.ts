@@ -943,7 +943,7 @@ export function storageSuite(
     assertEquals(textOf(session, 1), "wrong");
     assertEquals(session.sync(), [1]);
     const result = other.commit([textRecord(3, "three")]);
-    assertEquals(result, { invalid: [1] });
+    assertEquals("invalid" in result && result.invalid, [1]);
     other.sync();
     for (const reader of [session, other]) {
       assertEquals(reader.tid, undone);

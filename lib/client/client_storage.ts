@@ -20,6 +20,7 @@ import type {
   Session,
   SessionOptions,
   Storage,
+  StorageFeatures,
 } from "../storage/storage.ts";
 
 /** The first pause between two attempts to connect, and the longest, in milliseconds. */
@@ -81,6 +82,14 @@ export interface ClientStorageOptions {
  * ```
  */
 export class ClientStorage implements Storage {
+  /** What it can do: protocol 1 has no words for any of it. */
+  readonly features: StorageFeatures = {
+    notes: false,
+    past: false,
+    history: false,
+    keep: false,
+    prepack: false,
+  };
   readonly #address: Address;
   readonly #timeout: number;
   readonly #patience: number;

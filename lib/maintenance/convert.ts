@@ -5,7 +5,7 @@
  */
 import { ObjectNotFoundError, StorageError } from "../errors.ts";
 import { type Oid, ROOT_OID } from "../serialize/record.ts";
-import { MOST_NUMBERS } from "../storage/session.ts";
+import { MOST_NUMBERS } from "../storage/limits.ts";
 import type { Session, Storage } from "../storage/storage.ts";
 import { type Entry, walk } from "./walk.ts";
 

@@ -18,19 +18,15 @@ import { describeHolder } from "../files/lock.ts";
 import type { Journal, Repair } from "./journal/journal.ts";
 import { findMoment, revisionsOf, transactionsOf } from "./journal/history.ts";
 import { JournalPack } from "./journal/pack.ts";
-import {
-  type Backend,
-  nextTid,
-  type Records,
-  Sessions,
-  type Snapshot,
-} from "./session.ts";
+import type { Records } from "./check_records.ts";
+import { type Backend, Sessions, type Snapshot } from "./snapshots.ts";
 import { recordsBefore } from "./journal/undo.ts";
 import { encodeMetadata, type Notes } from "./notes.ts";
-import { cutOff } from "./moment.ts";
+import { cutOff, nextTid } from "./moment.ts";
 import { packToEnd } from "./pack.ts";
 import { openJournal } from "./journal/recovery.ts";
 import type {
+  CommitNews,
   CommitOptions,
   HistoricalStorage,
   PackOptions,
@@ -38,6 +34,7 @@ import type {
   RevisionInfo,
   Session,
   SessionOptions,
+  StorageFeatures,
   Tid,
   TransactionInfo,
 } from "./storage.ts";
@@ -104,6 +101,14 @@ const ATTEMPTS = 20;
  * ```
  */
 export class FileStorage implements HistoricalStorage {
+  /** What it can do: everything. */
+  readonly features: StorageFeatures = {
+    notes: true,
+    past: true,
+    history: true,
+    keep: true,
+    prepack: true,
+  };
   /** The file, as it was given. */
   readonly path: string;
   /** Whether it was opened for reading only. */
@@ -173,6 +178,12 @@ export class FileStorage implements HistoricalStorage {
    */
   session(options?: SessionOptions): Session {
     return this.#sessions.open(options);
+  }
+
+  /** Calls `listener` after each commit. See {@linkcode Storage.onCommit}. */
+  onCommit(listener: (news: CommitNews) => void): () => void {
+    this.#sessions.checkOpen();
+    return this.#sessions.listeners.add(listener);
   }
 
   /**
@@ -379,6 +390,7 @@ export class FileStorage implements HistoricalStorage {
     return {
       name: this.path,
       readonly: this.readonly,
+      tid: () => this.#journal.tid,
       snapshot: () => new JournalSnapshot(this.#journal),
       snapshotAt: (moment) =>
         new JournalSnapshot(

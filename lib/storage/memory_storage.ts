@@ -5,20 +5,18 @@
  */
 import { StorageError } from "../errors.ts";
 import type { Oid } from "../serialize/record.ts";
-import {
-  type Backend,
-  nextTid,
-  type Records,
-  Sessions,
-  type Snapshot,
-} from "./session.ts";
+import type { Records } from "./check_records.ts";
+import { nextTid } from "./moment.ts";
+import { type Backend, Sessions, type Snapshot } from "./snapshots.ts";
 import { pack, packToEnd, type PackWork } from "./pack.ts";
 import type {
+  CommitNews,
   PackOptions,
   PackProgress,
   Session,
   SessionOptions,
   Storage,
+  StorageFeatures,
   Tid,
 } from "./storage.ts";
 
@@ -59,6 +57,14 @@ interface Moment {
  * ```
  */
 export class MemoryStorage implements Storage {
+  /** What it can do. */
+  readonly features: StorageFeatures = {
+    notes: false,
+    past: false,
+    history: false,
+    keep: false,
+    prepack: false,
+  };
   #newest = new Map<Oid, Revision>();
   #tid: Tid = 0;
   /** The latest moment that is read. */
@@ -73,6 +79,7 @@ export class MemoryStorage implements Storage {
     const backend: Backend = {
       name: "the storage",
       readonly: false,
+      tid: () => this.#tid,
       snapshot: () => this.#snapshot(),
       holds: (oid) => this.#newest.has(oid),
       append: (records) => this.#append(records),
@@ -92,6 +99,12 @@ export class MemoryStorage implements Storage {
    */
   session(options?: SessionOptions): Session {
     return this.#sessions.open(options);
+  }
+
+  /** Calls `listener` after each commit. See {@linkcode Storage.onCommit}. */
+  onCommit(listener: (news: CommitNews) => void): () => void {
+    this.#sessions.checkOpen();
+    return this.#sessions.listeners.add(listener);
   }
 
   /**

@@ -8,7 +8,7 @@ import {
   recordReferences,
   ROOT_OID,
 } from "../../serialize/record.ts";
-import { LARGEST_OID } from "../session.ts";
+import { LARGEST_OID } from "../limits.ts";
 import { now } from "../moment.ts";
 import { OidQueue } from "../oid_queue.ts";
 import { OidSet } from "../oid_set.ts";

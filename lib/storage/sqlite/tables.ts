@@ -7,7 +7,8 @@
  */
 import { StorageError } from "../../errors.ts";
 import { type Oid, ROOT_OID } from "../../serialize/record.ts";
-import { nextTid, type Records } from "../session.ts";
+import type { Records } from "../check_records.ts";
+import { nextTid } from "../moment.ts";
 import type { SqliteDatabase } from "./database.ts";
 import type { Row } from "./library.ts";
 import {
