@@ -42,10 +42,10 @@ export class BlockReader {
   /** Returns bytes, which must not be changed. */
   bytes(offset: number, length: number): Uint8Array {
     const { reader, end } = this.#source;
-    const bytes = offset + length <= end
-      ? reader.bytes(offset, length, end)
-      : undefined;
-    if (bytes !== undefined) return bytes;
+    if (offset + length <= end) {
+      const bytes = reader.bytes(offset, length, end);
+      if (bytes !== undefined) return bytes;
+    }
     throw this.#tooShort(offset);
   }
 
@@ -85,24 +85,24 @@ export class BlockReader {
     return head === "unfinished" ? undefined : head;
   }
 
-  /** Whether a whole block is as it was written. */
-  isIntact(head: BlockHead): boolean {
-    const steps = this.intact(head);
-    for (;;) {
-      const { done, value } = steps.next();
-      if (done) return value;
+  /** Returns the CRC of a part of the file, which may go on from that of what is before it. */
+  crc(from: number, to: number, crc = 0): number {
+    for (let at = from; at < to; at += READ_PIECE) {
+      crc = crc32(this.bytes(at, Math.min(READ_PIECE, to - at)), crc);
     }
+    return crc;
   }
 
-  /** Like `isIntact()`, in steps that tell how far it has come. */
-  *intact({ offset, length }: BlockHead): Generator<number, boolean> {
-    const last = offset + length - 4;
-    let crc = 0;
-    for (let at = offset; at < last; at += READ_PIECE) {
-      crc = crc32(this.bytes(at, Math.min(READ_PIECE, last - at)), crc);
-      yield at;
-    }
-    const view = viewOf(this.bytes(last - 8, BLOCK_TRAILER));
+  /** Whether a whole block is as it was written. */
+  isIntact(head: BlockHead): boolean {
+    const { offset, length } = head;
+    return this.hasTrailer(head, this.crc(offset, offset + length - 4));
+  }
+
+  /** Whether a block's trailer says its length, and this CRC. */
+  hasTrailer({ offset, length }: BlockHead, crc: number): boolean {
+    const at = offset + length - BLOCK_TRAILER;
+    const view = viewOf(this.bytes(at, BLOCK_TRAILER));
     return getUint64(view, 0) === length && view.getUint32(8) === crc;
   }
 }
