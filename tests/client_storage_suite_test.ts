@@ -5,7 +5,7 @@ import { packToEnd } from "../lib/storage/pack.ts";
 import type {
   CommitResult,
   PackOptions,
-  PackProgress,
+  Progress,
   Session,
   SessionOptions,
   Storage,
@@ -70,15 +70,15 @@ class Adapted implements Storage {
     };
   }
 
-  pack(options?: PackOptions): PackProgress {
+  pack(options?: PackOptions): Progress {
     return packToEnd(this.packInSteps(options));
   }
 
-  packInSteps(options?: PackOptions): Iterable<PackProgress> {
+  packInSteps(options?: PackOptions): Iterable<Progress> {
     return this.#steps(this.#storage.packInSteps(options));
   }
 
-  *#steps(steps: Iterable<PackProgress>): Generator<PackProgress> {
+  *#steps(steps: Iterable<Progress>): Generator<Progress> {
     const packs = this.#server.packs();
     for (const progress of steps) {
       this.#server.waitForPack(packs);

@@ -144,7 +144,13 @@ const PLACES = [
 
 const OPTIONS = [
   ...["--constructor=x", "--__proto__", "--at=x", "--at=9999-99-99", "--at="],
-  ...["--keep=0", "--keep=x", "--to-format=x", "--port=70000", "--host=\0"],
+  ...[
+    "--keep-last=0",
+    "--keep-last=x",
+    "--to-format=x",
+    "--port=70000",
+    "--host=\0",
+  ],
   ...["--nonsense", "-x", "-", "--", "--address=\0", "--cache-size=0"],
 ];
 

@@ -20,7 +20,7 @@ import { FileStorage } from "../lib/storage/file_storage.ts";
 import { MemoryStorage } from "../lib/storage/memory_storage.ts";
 import { packToEnd } from "../lib/storage/pack.ts";
 import type {
-  PackProgress,
+  Progress,
   Session,
   Storage,
   Tid,
@@ -173,7 +173,7 @@ class Trial {
   #participants: (Participant | undefined)[] = [];
   /** Every number that was ever given out, or since the last crash. */
   #given = new Set<Oid>();
-  #packing: Iterator<PackProgress> | undefined;
+  #packing: Iterator<Progress> | undefined;
   #packedFrom = 0;
   /** How many packs, or parts of them, were made. */
   #packs = 0;

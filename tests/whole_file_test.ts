@@ -118,7 +118,7 @@ Deno.test({
       const { files, made } = secretive();
       const backups = `${directory}/backups`;
       await restoreOn(files, path, { to: `${directory}/b` });
-      await backupOn(files, path, backups, { verify: true });
+      await backupOn(files, path, { to: backups, verify: true });
       await restoreBackupOn(files, backups, { to: `${directory}/c` });
       await makeWhole(`${directory}/d`, {
         files,

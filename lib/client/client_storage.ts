@@ -16,7 +16,7 @@ import { ClientSession } from "./session.ts";
 import { packToEnd } from "../storage/pack.ts";
 import type {
   PackOptions,
-  PackProgress,
+  Progress,
   Session,
   SessionOptions,
   Storage,
@@ -152,7 +152,7 @@ export class ClientStorage implements Storage {
    *
    * @throws {StorageError} if it is told to keep something, which the protocol cannot.
    */
-  pack(options?: PackOptions): PackProgress {
+  pack(options?: PackOptions): Progress {
     return packToEnd(this.packInSteps(options));
   }
 
@@ -163,7 +163,7 @@ export class ClientStorage implements Storage {
    */
   packInSteps(
     { keep, prepack }: PackOptions = {},
-  ): Generator<PackProgress, void> {
+  ): Generator<Progress, void> {
     this.#check();
     if (keep !== undefined || prepack) {
       throw new StorageError(
@@ -173,7 +173,7 @@ export class ClientStorage implements Storage {
     return this.#steps();
   }
 
-  *#steps(): Generator<PackProgress, void> {
+  *#steps(): Generator<Progress, void> {
     this.#check();
     const client = this.#reconnect();
     try {

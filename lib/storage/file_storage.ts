@@ -30,7 +30,7 @@ import type {
   CommitOptions,
   HistoricalStorage,
   PackOptions,
-  PackProgress,
+  Progress,
   RevisionInfo,
   Session,
   SessionOptions,
@@ -294,7 +294,7 @@ export class FileStorage implements HistoricalStorage {
    * storage.pack({ keep: "7d", prepack: true });
    * ```
    */
-  pack(options?: PackOptions): PackProgress {
+  pack(options?: PackOptions): Progress {
     return packToEnd(this.packInSteps(options));
   }
 
@@ -320,7 +320,7 @@ export class FileStorage implements HistoricalStorage {
    */
   packInSteps(
     { keep, ...options }: PackOptions = {},
-  ): Generator<PackProgress, void> {
+  ): Generator<Progress, void> {
     this.#sessions.checkOpen();
     if (this.readonly) {
       throw new ReadonlyError(
@@ -332,7 +332,7 @@ export class FileStorage implements HistoricalStorage {
     );
   }
 
-  *#steps(options: PackOptions): Generator<PackProgress, void> {
+  *#steps(options: PackOptions): Generator<Progress, void> {
     this.#sessions.checkOpen();
     if (this.#pack !== undefined) {
       throw new StorageError(

@@ -12,7 +12,7 @@ import { pack, packToEnd, type PackWork } from "./pack.ts";
 import type {
   CommitNews,
   PackOptions,
-  PackProgress,
+  Progress,
   Session,
   SessionOptions,
   Storage,
@@ -113,7 +113,7 @@ export class MemoryStorage implements Storage {
    * @throws {StorageError} if another pack is under way, or if it is told to
    * keep something: there is no history and no file.
    */
-  pack(options?: PackOptions): PackProgress {
+  pack(options?: PackOptions): Progress {
     return packToEnd(this.packInSteps(options));
   }
 
@@ -123,7 +123,7 @@ export class MemoryStorage implements Storage {
    * @throws {StorageError} as `pack()` does; at the first step if another pack
    * is under way.
    */
-  packInSteps(options: PackOptions = {}): Generator<PackProgress, void> {
+  packInSteps(options: PackOptions = {}): Generator<Progress, void> {
     this.#sessions.checkOpen();
     if (options.keep !== undefined || options.prepack) {
       throw new StorageError(
@@ -133,7 +133,7 @@ export class MemoryStorage implements Storage {
     return this.#steps();
   }
 
-  *#steps(): Generator<PackProgress, void> {
+  *#steps(): Generator<Progress, void> {
     this.#sessions.checkOpen();
     if (this.#packing !== undefined) {
       throw new StorageError(

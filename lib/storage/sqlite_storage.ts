@@ -28,7 +28,7 @@ import type {
   CommitNews,
   CommitResult,
   PackOptions,
-  PackProgress,
+  Progress,
   Session,
   SessionOptions,
   Storage,
@@ -191,14 +191,14 @@ export class SqliteStorage implements Storage {
    * @throws {StorageError} if another pack is under way, or it is told to keep the old file.
    * @throws {ReadonlyError} if the storage is read-only.
    */
-  pack(options?: PackOptions): PackProgress {
+  pack(options?: PackOptions): Progress {
     return packToEnd(this.packInSteps(options));
   }
 
   /** Does what `pack()` does, in steps. See {@linkcode Storage.packInSteps}. */
   packInSteps(
     { keep, prepack }: PackOptions = {},
-  ): Generator<PackProgress, void> {
+  ): Generator<Progress, void> {
     this.#checkOpen();
     if (this.readonly) {
       throw new ReadonlyError(
@@ -213,7 +213,7 @@ export class SqliteStorage implements Storage {
     return this.#steps(keep === undefined ? Infinity : cutOff(keep));
   }
 
-  *#steps(kept: Tid): Generator<PackProgress, void> {
+  *#steps(kept: Tid): Generator<Progress, void> {
     this.#checkOpen();
     if (this.#packing) {
       throw new StorageError(

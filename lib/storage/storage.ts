@@ -34,8 +34,8 @@ export type CommitResult =
  */
 export type Changed = Oid[] | "everything";
 
-/** How far a {@linkcode Storage.pack} has come. */
-export interface PackProgress {
+/** How far packing, or copying a database, has come. */
+export interface Progress {
   /** Records copied so far. */
   readonly records: number;
   /** Bytes written so far. */
@@ -172,7 +172,7 @@ export interface Storage extends Disposable {
    *
    * @throws {StorageError} if the storage cannot keep what it is told to.
    */
-  pack(options?: PackOptions): PackProgress;
+  pack(options?: PackOptions): Progress;
   /**
    * Packs in steps, so that a server can go on serving: one for each step of
    * the iteration, and commits and loads may happen between them. What it is
@@ -181,7 +181,7 @@ export interface Storage extends Disposable {
    *
    * @throws {StorageError} if the storage cannot keep what it is told to.
    */
-  packInSteps(options?: PackOptions): Iterable<PackProgress>;
+  packInSteps(options?: PackOptions): Iterable<Progress>;
   /** Closes the storage and every session on it. Closing twice is fine. */
   close(): void;
 }

@@ -86,7 +86,7 @@ const list: MutantList = {
     {
       bug: "one full backup too many is removed",
       file: "lib/maintenance/backup.ts",
-      find: ".at(-keep)?.id",
+      find: ".at(-keepLast)?.id",
       replace: ".at(1 - keep)?.id",
     },
     {
