@@ -90,3 +90,11 @@ export {
   ClientStorage,
   type ClientStorageOptions,
 } from "./lib/client/client_storage.ts";
+export type {
+  AsyncSession,
+  AsyncStorage,
+} from "./lib/storage/async_storage.ts";
+export {
+  BlockingStorage,
+  type BlockingStorageOptions,
+} from "./lib/client/blocking_storage.ts";
