@@ -16,7 +16,7 @@ import { JournalCursor } from "../lib/storage/journal/history.ts";
 import { openJournal } from "../lib/storage/journal/recovery.ts";
 import { JournalVerifier } from "../lib/storage/journal/verify.ts";
 import { FileStorage } from "../lib/storage/file_storage.ts";
-import { textRecord } from "./storage_suite.ts";
+import { textRecord } from "../lib/testing/records.ts";
 
 function test(name: string, run: (path: string) => void): void {
   Deno.test(name, () => {
