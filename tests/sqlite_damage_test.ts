@@ -16,7 +16,7 @@ import {
   revisionChecksum,
   stateChecksum,
 } from "../lib/storage/sqlite/rows.ts";
-import { store, textOf, textRecord } from "./storage_suite.ts";
+import { store, textOf, textRecord } from "../lib/testing/records.ts";
 
 const fast = { sync: false };
 

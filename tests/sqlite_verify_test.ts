@@ -2,7 +2,7 @@ import { Database } from "./_sqlite.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { SqliteStorage, StorageError, verify } from "../mod.ts";
 import { changesChecksum } from "../lib/storage/sqlite/rows.ts";
-import { store, textRecord } from "./storage_suite.ts";
+import { store, textRecord } from "../lib/testing/records.ts";
 
 /** A SQLite file with a root, two objects that it leads to, and one that nothing leads to. */
 async function made(

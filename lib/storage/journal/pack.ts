@@ -17,9 +17,9 @@ import { Journal, type NewEntry } from "./journal.ts";
 import { type BlockHead, BlockKind } from "./format.ts";
 import { type Beside, checkPrepack, removeLeftover } from "./leftover.ts";
 import {
-  blockAt,
   entriesOf,
   findMoment,
+  JournalCursor,
   metadataOf,
   oldestMoment,
 } from "./history.ts";
@@ -219,11 +219,10 @@ export class JournalPack {
 
   /** Takes over what was committed since. */
   *#catchUp(): Generator<Progress, void> {
-    const from = this.#from;
-    while (this.#at < from.end) {
-      const head = blockAt(from, this.#at);
+    const cursor = new JournalCursor(this.#from, this.#at);
+    for (const head of cursor.forward()) {
       if (head.kind === BlockKind.transaction) yield* this.#takeOver(head);
-      this.#at += head.length;
+      this.#at = cursor.at;
       this.#inBlock = 0;
       if (this.#isDue(LOOK)) yield this.#progress();
     }
