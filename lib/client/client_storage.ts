@@ -20,6 +20,7 @@ import type {
   Session,
   SessionOptions,
   Storage,
+  Tid,
 } from "../storage/storage.ts";
 
 /** The first pause between two attempts to connect, and the longest, in milliseconds. */
@@ -88,6 +89,7 @@ export class ClientStorage implements Storage {
   /** A connection that is open and not yet anybody's session. */
   #spare: Requests | undefined;
   #sessions = new Set<ClientSession>();
+  #identity: string | undefined;
   /** When the server was missed first, on the clock of `performance.now()`, unless it is there. */
   #missedSince: number | undefined;
   #closed = false;
@@ -111,6 +113,11 @@ export class ClientStorage implements Storage {
     }
   }
 
+  /** Tells the database that the server served when it was connected to last, if it says it. */
+  get identity(): string | undefined {
+    return this.#identity;
+  }
+
   /**
    * Opens a session, which has a connection to the server of its own.
    *
@@ -131,7 +138,7 @@ export class ClientStorage implements Storage {
     }
     const session = new ClientSession(
       this.#takeSpare() ?? this.#reconnect(),
-      () => this.#reconnect(),
+      (seen) => this.#reconnect(seen),
       () => this.#sessions.delete(session),
     );
     this.#sessions.add(session);
@@ -205,10 +212,10 @@ export class ClientStorage implements Storage {
   }
 
   /** Connects, and goes on trying with growing pauses while there is time. */
-  #reconnect(): Requests {
+  #reconnect(seen?: Tid): Requests {
     for (let wait = PAUSES.first;; wait = Math.min(2 * wait, PAUSES.longest)) {
       try {
-        const client = this.#connect();
+        const client = this.#connect(seen);
         this.#missedSince = undefined;
         return client;
       } catch (error) {
@@ -223,12 +230,20 @@ export class ClientStorage implements Storage {
     }
   }
 
-  #connect(): Requests {
+  #connect(seen?: Tid): Requests {
     // A worker that did not answer was given up; begin with a new one.
     if (this.#worker === undefined || !this.#worker.alive) {
       this.#worker = new SocketWorker(this.#timeout);
     }
-    return new Requests(new BlockingSocket(this.#worker, this.#address));
+    const socket = new BlockingSocket(this.#worker, this.#address);
+    try {
+      const client = new Requests(socket, seen);
+      this.#identity = client.served?.identity;
+      return client;
+    } catch (error) {
+      socket.close();
+      throw error;
+    }
   }
 
   #check(): void {

@@ -16,7 +16,13 @@ import type { Oid } from "../serialize/record.ts";
 import { disk, type Files, type OpenFile } from "../files/file.ts";
 import { describeHolder } from "../files/lock.ts";
 import type { Journal, Repair } from "./journal/journal.ts";
-import { findMoment, revisionsOf, transactionsOf } from "./journal/history.ts";
+import { identityIn } from "./journal/format.ts";
+import {
+  findMoment,
+  hadTransaction,
+  revisionsOf,
+  transactionsOf,
+} from "./journal/history.ts";
 import { JournalPack } from "./journal/pack.ts";
 import {
   type Backend,
@@ -157,6 +163,17 @@ export class FileStorage implements HistoricalStorage {
       file.close();
       throw explain(error, path);
     }
+  }
+
+  /** Tells this database from others. See {@linkcode Storage.identity}. */
+  get identity(): string {
+    return identityIn(this.#journal.header);
+  }
+
+  /** Whether there was such a transaction. See {@linkcode Storage.knows}. */
+  knows(tid: Tid): boolean {
+    this.#sessions.checkOpen();
+    return hadTransaction(this.#journal, tid);
   }
 
   /** How many bytes the file has. */

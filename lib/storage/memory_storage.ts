@@ -5,6 +5,7 @@
  */
 import { StorageError } from "../errors.ts";
 import type { Oid } from "../serialize/record.ts";
+import { newIdentity } from "./identity.ts";
 import {
   type Backend,
   nextTid,
@@ -59,6 +60,8 @@ interface Moment {
  * ```
  */
 export class MemoryStorage implements Storage {
+  /** Tells this database from others. See {@linkcode Storage.identity}. */
+  readonly identity: string = newIdentity();
   #newest = new Map<Oid, Revision>();
   #tid: Tid = 0;
   /** The latest moment that is read. */

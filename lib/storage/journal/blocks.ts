@@ -17,10 +17,13 @@ import {
   decodeBlockHead,
   decodeHeader,
   decodeSlot,
+  encodeHeader,
   type Header,
   HEADER_SIZE,
+  OWN_IDENTITY,
   SLOT_SIZE,
   SLOTS,
+  withNewIdentity,
 } from "./format.ts";
 import { decodeMetadata, type Notes } from "../notes.ts";
 import type { Tid } from "../storage.ts";
@@ -195,6 +198,18 @@ export function checkBlocks(
  */
 export function clearSlots(file: OpenFile): void {
   for (const at of SLOTS) writeFully(file, new Uint8Array(SLOT_SIZE), at);
+}
+
+/** Gives a file that holds an earlier state of a database an identity of its own. */
+export function renewIdentity(file: OpenFile, name: string): void {
+  const header = readHeader(file, name);
+  if (header !== undefined) writeOwnIdentity(file, withNewIdentity(header));
+}
+
+/** Writes the part of a header that says that the file has an identity of its own. */
+export function writeOwnIdentity(file: OpenFile, header: Header): void {
+  const { from, to } = OWN_IDENTITY;
+  writeFully(file, encodeHeader(header).subarray(from, to), from);
 }
 
 /** Reads a part of a file piece by piece. */

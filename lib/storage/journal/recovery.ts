@@ -31,7 +31,9 @@ import {
   isUnfinishedHeader,
   SLOT_SIZE,
   SLOTS,
+  withNewIdentity,
 } from "./format.ts";
+import { writeOwnIdentity } from "./blocks.ts";
 import { DamagedPage, type IndexBlock, readIndexBlock } from "./index.ts";
 
 /** How to open a journal. */
@@ -152,7 +154,7 @@ class Recovery {
     private readonly file: OpenFile,
     private readonly path: string,
     private readonly name: string,
-    private readonly header: Header,
+    private header: Header,
     private readonly options: OpenOptions,
   ) {
     this.#journal = this.#blank();
@@ -272,6 +274,9 @@ class Recovery {
         );
       }
       const { offset } = error;
+      // What a number meant in what is lost, it will not mean from now on.
+      this.header = journal.header = withNewIdentity(this.header);
+      writeOwnIdentity(this.file, this.header);
       if (offset < size) {
         const saved = this.#saveTail(offset, size);
         const bytes = size - offset;

@@ -23,6 +23,7 @@ import {
   ENTRY_HEAD,
   HEADER_SIZE,
   isUnfinishedHeader,
+  OWN_IDENTITY,
   SLOT_SIZE,
   SLOTS,
 } from "./format.ts";
@@ -153,7 +154,7 @@ export class JournalVerifier {
     const [first, second] = SLOTS;
     for (
       const [from, to] of [
-        [36, first],
+        [OWN_IDENTITY.to, first],
         [first + SLOT_SIZE, second],
         [second + SLOT_SIZE, HEADER_SIZE],
       ] as const
