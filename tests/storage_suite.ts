@@ -66,8 +66,8 @@ export function store(
   return result.tid;
 }
 
-function sorted(oids: readonly Oid[] | "everything"): Changed {
-  if (oids === "everything") return oids;
+function sorted(oids: readonly Oid[] | Changed): Changed {
+  if (typeof oids === "string") return oids;
   return [...oids].sort((a, b) => a - b);
 }
 

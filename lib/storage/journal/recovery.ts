@@ -274,14 +274,14 @@ class Recovery {
         );
       }
       const { offset } = error;
-      // What a number meant in what is lost, it will not mean from now on.
-      this.header = journal.header = withNewIdentity(this.header);
-      writeOwnIdentity(this.file, this.header);
       if (offset < size) {
         const saved = this.#saveTail(offset, size);
         const bytes = size - offset;
         this.#repairs.push({ kind: "cut", offset, bytes, saved });
       }
+      // What a number meant in what is lost, it will not mean from now on.
+      this.header = journal.header = withNewIdentity(this.header);
+      writeOwnIdentity(this.file, this.header);
       repaired = true;
     }
     if (journal.end < size && !this.options.readonly) {
