@@ -62,8 +62,9 @@ export interface ClientStorageOptions {
  * is asked to `sync()`, as `Connection.abort()` does. That connects again, and
  * answers `"everything"`: all objects that are held become ghosts, and the next
  * transaction goes on from what the server has now. If that is another database,
- * such as an empty one, objects that the program has kept mean what has their
- * numbers there: begin at the root.
+ * or an earlier state of the same one, it answers `"replaced"`: the root becomes
+ * that of the new database, and all other objects that the program has kept
+ * refuse to be used. A server of Durus does not say which database it serves.
  *
  * The server tells no transaction numbers, so `tid` is the moment at which the
  * session learned of its snapshot. A snapshot is kept by the server, not by

@@ -460,7 +460,8 @@ export class Connection<Root extends object = DefaultRoot>
 
   /**
    * Takes all changes since the last `commit()` or `abort()` back, and moves to
-   * the newest snapshot.
+   * the newest snapshot. If a server has another database by then, all objects
+   * but the root can no longer be used: find them again from the root.
    *
    * @throws {ConnectionError} if the connection was closed.
    */
