@@ -49,17 +49,19 @@ export { PersistentList } from "./lib/collections/list.ts";
 export { PersistentSet } from "./lib/collections/set.ts";
 export {
   type Changed,
+  type CommitNews,
   type CommitOptions,
   type CommitResult,
   type HistoricalStorage,
   isHistorical,
   type PackOptions,
-  type PackProgress,
+  type Progress,
   type RevisionInfo,
   type Session,
   type SessionCommitOptions,
   type SessionOptions,
   type Storage,
+  type StorageFeatures,
   type Tid,
   type TransactionInfo,
 } from "./lib/storage/storage.ts";
@@ -83,43 +85,8 @@ export {
   type SqliteStorageOptions,
 } from "./lib/storage/sqlite_storage.ts";
 export { openStorage, type OpenStorageOptions } from "./lib/open_storage.ts";
-export {
-  convert,
-  type ConvertOptions,
-  type CopyProgress,
-} from "./lib/maintenance/convert.ts";
-export {
-  exportLines,
-  importLines,
-  type TextOptions,
-} from "./lib/maintenance/export_text.ts";
+export * from "./lib/maintenance/mod.ts";
 export {
   ClientStorage,
   type ClientStorageOptions,
 } from "./lib/client/client_storage.ts";
-export {
-  type Format,
-  verify,
-  type VerifyOptions,
-  type VerifyProgress,
-  type VerifyReport,
-} from "./lib/maintenance/verify.ts";
-export {
-  restore,
-  type Restored,
-  type RestoreOptions,
-  type RestorePoint,
-  restorePoints,
-} from "./lib/maintenance/restore.ts";
-export {
-  backup,
-  type BackupCheck,
-  type BackupEntry,
-  type BackupOptions,
-  type BackupResult,
-  checkBackups,
-} from "./lib/maintenance/backup.ts";
-export {
-  restoreBackup,
-  type RestoreBackupOptions,
-} from "./lib/maintenance/backup_restore.ts";

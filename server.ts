@@ -36,7 +36,7 @@ export type {
   CommitOptions,
   CommitResult,
   PackOptions,
-  PackProgress,
+  Progress,
   Session,
   SessionCommitOptions,
   SessionOptions,

@@ -3,8 +3,9 @@ import { backup } from "../lib/maintenance/backup.ts";
 
 const [path, directory] = Deno.args;
 for (let i = 0;; i++) {
-  const { entry } = await backup(path!, directory!, {
-    keep: 2,
+  const { entry } = await backup(path!, {
+    to: directory!,
+    keepLast: 2,
     full: i % 4 === 3,
     compress: i % 3 !== 0,
   });

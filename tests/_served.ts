@@ -77,6 +77,7 @@ export function altered(
   packInSteps: Storage["packInSteps"] = () => storage.packInSteps(),
 ): Storage {
   return {
+    features: storage.features,
     session(options) {
       const inner = storage.session(options);
       const changes = session(inner);
@@ -85,7 +86,7 @@ export function altered(
           return inner.tid;
         },
         allocate: (count) => inner.allocate(count),
-        load: (oid) => inner.load(oid),
+        load: (oid, at) => inner.load(oid, at),
         loadMany: (oids) => inner.loadMany(oids),
         has: (oid) => inner.has(oid),
         length: (oid) => inner.length(oid),

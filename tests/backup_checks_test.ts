@@ -11,7 +11,7 @@ import { FileStorage } from "../lib/storage/file_storage.ts";
 import { restoreOn } from "../lib/maintenance/restore.ts";
 import { verifyOn } from "../lib/maintenance/verify.ts";
 import { dhara, inDirectory } from "./_dhara.ts";
-import { store, textOf, textRecord } from "./storage_suite.ts";
+import { store, textOf, textRecord } from "../lib/testing/records.ts";
 
 /** A database to back up, and where its backups go. */
 interface Place {
@@ -54,11 +54,11 @@ function like(file: OpenFile, other: Partial<OpenFile>): OpenFile {
 }
 
 test("a backup does not continue one whose file was cut short", async ({ path, to, commit }) => {
-  await backup(path, to);
+  await backup(path, { to });
   const first = `${to}/000001-full.journal.gz`;
   Deno.truncateSync(first, Deno.statSync(first).size - 1);
   commit("second");
-  const { entry, reason } = await backup(path, to);
+  const { entry, reason } = await backup(path, { to });
   assertEquals(
     [entry?.kind, reason],
     ["full", "000001-full.journal.gz is not as it was"],
@@ -78,19 +78,19 @@ test("a backup is not listed if the disk has kept something else than was writte
       : file
   );
   await assertRejects(
-    () => backupOn(files, path, to, { compress: false }),
+    () => backupOn(files, path, { to, compress: false }),
     StorageError,
     `what was written to ${to} is not what is there: 000001-full.journal is damaged`,
   );
-  const { entry } = await backup(path, to, { verify: true });
+  const { entry } = await backup(path, { to, verify: true });
   assertEquals([entry?.id, entry?.kind], [1, "full"]);
   assertEquals(checkBackups(to).problems, []);
 });
 
 test("checking sees that a backup continues one that is not in the list", async ({ path, to, commit }) => {
-  await backup(path, to);
+  await backup(path, { to });
   commit("second");
-  await backup(path, to);
+  await backup(path, { to });
   const catalog = `${to}/catalog.json`;
   const list = JSON.parse(Deno.readTextFileSync(catalog));
   list.entries.shift();
@@ -101,9 +101,9 @@ test("checking sees that a backup continues one that is not in the list", async 
 });
 
 test("each backup that is needed is checked before it is restored", async ({ directory, path, to, commit }) => {
-  await backup(path, to);
+  await backup(path, { to });
   commit("second");
-  await backup(path, to, { compress: false });
+  await backup(path, { to, compress: false });
   const second = `${to}/000002-incremental.journal`;
   const bytes = Deno.readFileSync(second);
   bytes[bytes.length - 1]! ^= 1;
@@ -116,7 +116,7 @@ test("each backup that is needed is checked before it is restored", async ({ dir
 });
 
 test("db backup --verify restores what it has backed up", async ({ path, to }) => {
-  await backup(path, `${to}/other`);
+  await backup(path, { to: `${to}/other` });
   // What is restored cannot have its place, so that there is something to notice.
   Deno.mkdirSync(`${to}/000001-full.journal.gz.verify`);
   const command = ["db", "backup", "--file", path, "--to", to];
@@ -141,20 +141,20 @@ test("whatever was opened is closed again, also when it fails", async ({ directo
   const restored = `${directory}/b`;
   const damaged = `${directory}/damaged`;
   const work: [name: string, work: () => Promise<unknown>, fails: boolean][] = [
-    ["backup", () => backupOn(files, path, to, { verify: true }), false],
-    ["nothing new", () => backupOn(files, path, to), false],
+    ["backup", () => backupOn(files, path, { to, verify: true }), false],
+    ["nothing new", () => backupOn(files, path, { to }), false],
     ["restore", () => restoreBackupOn(files, to, { to: restored }), false],
     ["taken", () => restoreBackupOn(files, to, { to: restored }), true],
     ["taken", () => restoreOn(files, path, { to: restored }), true],
     ["verify", () => verifyOn(files, path), false],
     ["restore", () => restoreOn(files, path, { to: `${restored}2` }), false],
     ["damaged", () => restoreOn(files, damaged, { to: `${restored}3` }), true],
-    ["damaged", () => backupOn(files, damaged, `${to}2`), true],
+    ["damaged", () => backupOn(files, damaged, { to: `${to}2` }), true],
     ["damaged", () => verifyOn(files, damaged), false],
     ["text", () => verifyOn(files, `${directory}/text`), true],
-    ["text", () => backupOn(files, `${directory}/text`, to), true],
+    ["text", () => backupOn(files, `${directory}/text`, { to }), true],
     ["nothing", () => verifyOn(files, `${directory}/nothing`), true],
-    ["empty", () => backupOn(files, `${directory}/empty`, to), true],
+    ["empty", () => backupOn(files, `${directory}/empty`, { to }), true],
   ];
   commit("x".repeat(5000));
   const bytes = Deno.readFileSync(path);

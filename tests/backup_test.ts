@@ -18,7 +18,7 @@ import { FileStorage } from "../lib/storage/file_storage.ts";
 import { restore, restorePoints } from "../lib/maintenance/restore.ts";
 import { verify } from "../lib/maintenance/verify.ts";
 import { dhara, inDirectory, startServer } from "./_dhara.ts";
-import { store, textOf, textRecord } from "./storage_suite.ts";
+import { store, textOf, textRecord } from "../lib/testing/records.ts";
 
 function test(name: string, run: (directory: string) => Promise<void>): void {
   Deno.test(name, () => inDirectory(run));
@@ -84,7 +84,7 @@ test("a backup adds what is new, and each transaction in it can be restored", as
   for (const count of [0, 1, 5, 2]) {
     commitSome(path, count, model);
     const options = { compress: count !== 5, verify: count === 2 };
-    const { entry, reason, removed } = await backup(path, to, options);
+    const { entry, reason, removed } = await backup(path, { to, ...options });
     assertEquals(reason, count === 0 ? "it is the first one" : undefined);
     assertEquals(removed, []);
     assert(entry !== undefined);
@@ -104,7 +104,7 @@ test("a backup adds what is new, and each transaction in it can be restored", as
     "backup.lock",
     "catalog.json",
   ]);
-  assertEquals((await backup(path, to)).entry, undefined);
+  assertEquals((await backup(path, { to })).entry, undefined);
   assertEquals(checkBackups(to), { entries, problems: [] });
   await assertRestores(to, model, model.keys());
   await assertRestores(to, model, [...model.keys()].slice(-1), () => 2 ** 52);
@@ -125,11 +125,11 @@ test("a backup is full where it cannot continue the one before, and says why", a
   const path = `${directory}/a.dhara`;
   const to = `${directory}/backups`;
   const model = commitSome(path, 3);
-  await backup(path, to);
+  await backup(path, { to });
   await restore(path, { at: [...model.keys()][1]!, to: `${directory}/b` });
   const reasons: (string | undefined)[] = [];
   const run = async (file = path, full = false) => {
-    const { entry, reason } = await backup(file, to, { full });
+    const { entry, reason } = await backup(file, { to, full });
     assertEquals(entry?.kind, reason === undefined ? "incremental" : "full");
     reasons.push(reason);
   };
@@ -163,11 +163,11 @@ test("a file that was set back and went on differently is backed up in full", as
   const path = `${directory}/a.dhara`;
   const to = `${directory}/backups`;
   const model = commitSome(path, 3);
-  await backup(path, to);
+  await backup(path, { to });
   await restore(path, { at: [...model.keys()][1]!, to: `${directory}/b` });
   Deno.renameSync(`${directory}/b`, path);
   const other = commitSome(path, 20);
-  const { entry, reason } = await backup(path, to);
+  const { entry, reason } = await backup(path, { to });
   assertEquals(
     [entry?.kind, reason],
     ["full", "the file does not continue the backup before"],
@@ -201,7 +201,7 @@ test("what is restored is what session({ at }) reads, also after packs that keep
     session.sync();
     commit();
     assert((await verify(path)).good);
-    assertEquals((await backup(path, to)).entry?.kind, "full");
+    assertEquals((await backup(path, { to })).entry?.kind, "full");
     const points = [...restorePoints(path)];
     assertEquals(points.map(({ tid }) => tid), tids.slice(keep));
     assertEquals(points.filter(({ packed }) => packed).length, 1);
@@ -226,13 +226,13 @@ test("what a pack took between two backups is a hole, and restoring says so", as
   const path = `${directory}/a.dhara`;
   const to = `${directory}/backups`;
   const model = commitSome(path, 3);
-  await backup(path, to);
+  await backup(path, { to });
   const kept = [...model.keys()];
   commitSome(path, 3, model);
   const packed = [...model.keys()].at(-1)!;
   packFile(path);
   commitSome(path, 2, model);
-  await backup(path, to);
+  await backup(path, { to });
   const after = [...model.keys()].slice(6);
   await assertRestores(to, model, [...kept, packed, ...after]);
   const [hole] = [...model.keys()].slice(3);
@@ -259,11 +259,11 @@ test("a damaged backup is found, and another one taken that holds the moment", a
   const path = `${directory}/a.dhara`;
   const to = `${directory}/backups`;
   const model = commitSome(path, 3);
-  await backup(path, to);
+  await backup(path, { to });
   commitSome(path, 2, model);
-  await backup(path, to, { full: true });
+  await backup(path, { to, full: true });
   commitSome(path, 2, model);
-  await backup(path, to, { compress: false });
+  await backup(path, { to, compress: false });
   const tids = [...model.keys()];
   flip(`${to}/000002-full.journal.gz`, 100);
   assertEquals(checkBackups(to).problems, [
@@ -292,7 +292,7 @@ test("a list of backups that leads elsewhere is refused", async (directory) => {
   const path = `${directory}/a.dhara`;
   const to = `${directory}/backups`;
   commitSome(path, 1);
-  await backup(path, to);
+  await backup(path, { to });
   const catalog = `${to}/catalog.json`;
   const right = Deno.readTextFileSync(catalog);
   for (
@@ -309,7 +309,7 @@ test("a list of backups that leads elsewhere is refused", async (directory) => {
     Deno.writeTextFileSync(catalog, wrong);
     for (
       const work of [
-        () => backup(path, to),
+        () => backup(path, { to }),
         () => restoreBackup(to, { to: `${directory}/b` }),
         () => Promise.resolve().then(() => checkBackups(to)),
       ]
@@ -321,14 +321,14 @@ test("a list of backups that leads elsewhere is refused", async (directory) => {
   assert(names(directory).includes("a.dhara"));
 });
 
-test("backup({ keep }) removes old backups when the new one is there", async (directory) => {
+test("backup({ keepLast }) removes old backups when the new one is there", async (directory) => {
   const path = `${directory}/a.dhara`;
   const to = `${directory}/backups`;
   const model: Model = new Map();
   const removed: number[][] = [];
   for (const full of [true, false, true, false, false, true]) {
     commitSome(path, 1, model);
-    const result = await backup(path, to, { keep: 2, full });
+    const result = await backup(path, { to, keepLast: 2, full });
     removed.push(result.removed.map(({ id }) => id));
   }
   assertEquals(removed, [[], [], [], [], [], [1, 2]]);
@@ -339,15 +339,15 @@ test("backup({ keep }) removes old backups when the new one is there", async (di
   commitSome(path, 2, model);
   flip(path, Deno.statSync(path).size - 30);
   await assertRejects(
-    () => backup(path, to, { keep: 1, full: true }),
+    () => backup(path, { to, keepLast: 1, full: true }),
     DamagedFileError,
     `Cannot read ${path}: it is damaged at byte`,
   );
   assertEquals(checkBackups(to).entries.length, 4);
   await assertRejects(
-    () => backup(path, to, { keep: 0 }),
+    () => backup(path, { to, keepLast: 0 }),
     StorageError,
-    "Cannot keep 0 backups",
+    "Cannot keep the last 0 backups",
   );
 });
 
@@ -359,10 +359,10 @@ test("databases that share a directory keep their own backups", async (directory
   const removed: [string, number][] = [];
   for (let i = 0; i < 3; i++) {
     for (const [path, model] of models) {
-      const full = await backup(path, to, { full: true, keep: 1 });
+      const full = await backup(path, { to, full: true, keepLast: 1 });
       for (const { id } of full.removed) removed.push([path, id]);
       commitSome(path, 1, model);
-      const next = await backup(path, to, { keep: 1 });
+      const next = await backup(path, { to, keepLast: 1 });
       assertEquals([next.entry?.kind, next.removed], ["incremental", []]);
       assertEquals(next.entry!.name, path.slice(directory.length + 1));
       ids.set(path, next.entry!.database);
@@ -407,29 +407,29 @@ test("backups whose list is gone are not taken for what an interrupted one has l
   const path = `${directory}/a.dhara`;
   const to = `${directory}/backups`;
   commitSome(path, 2);
-  await backup(path, to);
+  await backup(path, { to });
   const list = Deno.readTextFileSync(`${to}/catalog.json`);
   Deno.removeSync(`${to}/catalog.json`);
   const before = names(to);
   await assertRejects(
-    () => backup(path, to),
+    () => backup(path, { to }),
     StorageError,
     "it has backups such as 000001-full.journal.gz, but their list, catalog.json, is not there",
   );
   assertEquals(names(to), before);
   Deno.writeTextFileSync(`${to}/catalog.json`, list);
-  assertEquals((await backup(path, to)).entry, undefined);
+  assertEquals((await backup(path, { to })).entry, undefined);
 });
 
 test("a second backup into a directory at the same time is refused", async (directory) => {
   const path = `${directory}/a.dhara`;
   const to = `${directory}/backups`;
   commitSome(path, 1);
-  await backup(path, to);
+  await backup(path, { to });
   const lock = new BackupDirectory(to, disk).lock();
   try {
     await assertRejects(
-      () => backup(path, to),
+      () => backup(path, { to }),
       StorageLockedError,
       "this process is at work there",
     );
@@ -437,8 +437,11 @@ test("a second backup into a directory at the same time is refused", async (dire
     lock.close();
   }
   await Promise.all([
-    backup(path, `${directory}/b`),
-    assertRejects(() => backup(path, `${directory}/b`), StorageLockedError),
+    backup(path, { to: `${directory}/b` }),
+    assertRejects(
+      () => backup(path, { to: `${directory}/b` }),
+      StorageLockedError,
+    ),
   ]);
   // What an interrupted one has left is removed, and nothing else.
   for (
@@ -450,7 +453,7 @@ test("a second backup into a directory at the same time is refused", async (dire
       "notes.txt",
     ]
   ) Deno.writeTextFileSync(`${to}/${name}`, "left");
-  await backup(path, to);
+  await backup(path, { to });
   assertEquals(names(to), [
     "000001-full.journal.gz",
     "backup.lock",
@@ -462,14 +465,14 @@ test("a second backup into a directory at the same time is refused", async (dire
 test("a backup of what is not there, or empty, says so and leaves nothing", async (directory) => {
   const to = `${directory}/backups`;
   await assertRejects(
-    () => backup(`${directory}/nothing`, to),
+    () => backup(`${directory}/nothing`, { to }),
     StorageError,
     `Cannot back up ${directory}/nothing: there is no such file`,
   );
   assertEquals(names(directory), []);
   new FileStorage(`${directory}/empty`).close();
   await assertRejects(
-    () => backup(`${directory}/empty`, to),
+    () => backup(`${directory}/empty`, { to }),
     StorageError,
     "nothing was ever stored in it",
   );
@@ -486,7 +489,7 @@ test("a backup of what is not there, or empty, says so and leaves nothing", asyn
     "there are no backups in it",
   );
   await assertRejects(
-    () => backup(`${directory}/empty`, `${directory}/empty`),
+    () => backup(`${directory}/empty`, { to: `${directory}/empty` }),
     StorageError,
     `Cannot back up ${directory}/empty to ${directory}/empty`,
   );
@@ -597,7 +600,7 @@ test("backups of a database in use, killed again and again, restore to what was 
   }
   assert(committed > 0 && exists(`${to}/catalog.json`));
   // All goes on.
-  await backup(path, to, { verify: true });
+  await backup(path, { to, verify: true });
   assertEquals(names(to).filter((name) => /part|verify/.test(name)), []);
 });
 

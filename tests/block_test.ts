@@ -19,7 +19,7 @@ import { openOn } from "../lib/storage/file_storage.ts";
 import { JournalVerifier } from "../lib/storage/journal/verify.ts";
 import type { VerifyReport } from "../lib/maintenance/verify.ts";
 import { SimulatedDisk } from "./_simulated_disk.ts";
-import { store, textOf, textRecord } from "./storage_suite.ts";
+import { store, textOf, textRecord } from "../lib/testing/records.ts";
 
 const PIECE = 4 * 1024 * 1024;
 const PATH = "x";

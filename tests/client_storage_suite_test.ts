@@ -5,14 +5,15 @@ import { packToEnd } from "../lib/storage/pack.ts";
 import type {
   CommitResult,
   PackOptions,
-  PackProgress,
+  Progress,
   Session,
   SessionOptions,
   Storage,
+  StorageFeatures,
   Tid,
 } from "../lib/storage/storage.ts";
 import { ServerWorker, type Task } from "./_server_worker.ts";
-import { storageSuite, type Trial } from "./storage_suite.ts";
+import { type StorageTrial, testStorage } from "../lib/testing/mod.ts";
 
 /**
  * A client storage with what protocol 1 lacks and the suite counts on: tids
@@ -20,6 +21,7 @@ import { storageSuite, type Trial } from "./storage_suite.ts";
  * asks for the numbers of new objects, which the suite often makes up.
  */
 class Adapted implements Storage {
+  readonly features: StorageFeatures;
   #storage: ClientStorage;
   #server: ServerWorker;
   #given: Set<Oid>;
@@ -31,6 +33,7 @@ class Adapted implements Storage {
     this.#given = before === undefined ? new Set() : before.#given;
     this.#newest = before === undefined ? 0 : before.#newest;
     this.#storage = new ClientStorage({ port: server.port });
+    this.features = this.#storage.features;
   }
 
   session(options?: SessionOptions): Session {
@@ -41,7 +44,7 @@ class Adapted implements Storage {
         return tid;
       },
       allocate: (count) => this.#allocate(session, count),
-      load: (oid) => session.load(oid),
+      load: (oid, at) => session.load(oid, at),
       loadMany: (oids) => session.loadMany(oids),
       has: (oid) => session.has(oid),
       length: (oid) => session.length(oid),
@@ -67,15 +70,15 @@ class Adapted implements Storage {
     };
   }
 
-  pack(options?: PackOptions): PackProgress {
+  pack(options?: PackOptions): Progress {
     return packToEnd(this.packInSteps(options));
   }
 
-  packInSteps(options?: PackOptions): Iterable<PackProgress> {
+  packInSteps(options?: PackOptions): Iterable<Progress> {
     return this.#steps(this.#storage.packInSteps(options));
   }
 
-  *#steps(steps: Iterable<PackProgress>): Generator<PackProgress> {
+  *#steps(steps: Iterable<Progress>): Generator<Progress> {
     const packs = this.#server.packs();
     for (const progress of steps) {
       this.#server.waitForPack(packs);
@@ -98,7 +101,7 @@ class Adapted implements Storage {
   }
 }
 
-async function makeTrial(task: Task): Promise<Trial> {
+async function makeTrial(task: Task): Promise<StorageTrial> {
   let server = await ServerWorker.start(task);
   let storage = new Adapted(server);
   return {
@@ -125,7 +128,7 @@ const options = {
   remote: true,
 };
 
-storageSuite("a client of MemoryStorage", async () => {
+testStorage("a client of MemoryStorage", async () => {
   const { reopen: _, ...trial } = await makeTrial({});
   return trial;
 }, options);
@@ -136,7 +139,7 @@ for (
     ["SqliteStorage", "data.sqlite"],
   ]
 ) {
-  storageSuite(`a client of ${name}`, async () => {
+  testStorage(`a client of ${name}`, async () => {
     const directory = await Deno.makeTempDir();
     const trial = await makeTrial({ file: `${directory}/${file}` });
     return {

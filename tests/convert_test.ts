@@ -14,7 +14,7 @@ import {
 import { dhara, inDirectory, Running, startServer } from "./_dhara.ts";
 import { dump, fillWithEverything } from "./_every_value.ts";
 import { ServerWorker } from "./_server_worker.ts";
-import { store, textOf, textRecord } from "./storage_suite.ts";
+import { store, textOf, textRecord } from "../lib/testing/records.ts";
 
 Deno.test("convert() keeps everything, from each storage to each other and as text", async () => {
   await inDirectory(async (directory) => {
@@ -39,7 +39,7 @@ Deno.test("convert() keeps everything, from each storage to each other and as te
       for (const [i, to] of storages.entries()) {
         if (i === 0) continue;
         const from = storages[i - 1]!;
-        assertEquals(convert(from, to).objects, 7);
+        assertEquals(convert(from, to).records, 7);
         assertEquals(dump(to), everything);
         const again = new MemoryStorage();
         await importLines(exportLines(to), again);
@@ -65,7 +65,7 @@ Deno.test("convert() keeps the numbers, however far apart, and gives out others"
   );
   using to = new MemoryStorage();
   const steps: number[] = [];
-  convert(from, to, { progress: ({ objects }) => steps.push(objects) });
+  convert(from, to, { onProgress: ({ records }) => steps.push(records) });
   assertEquals([...dump(to).keys()], [0, far, 5]);
   assertEquals(steps.at(-1), 3);
   using other = to.session();
@@ -76,7 +76,7 @@ Deno.test("convert() refuses a storage that has something", () => {
   using from = new MemoryStorage();
   using to = new MemoryStorage();
   using session = to.session();
-  assertEquals(convert(from, to), { objects: 0, bytes: 0 });
+  assertEquals(convert(from, to), { records: 0, bytes: 0 });
   store(session, textRecord(0, "root"));
   assertThrows(() => convert(from, to), StorageError, "it is not empty");
 });
@@ -93,13 +93,13 @@ Deno.test("convert() says that somebody else has written to the other storage me
   using to = new MemoryStorage();
   using other = to.session();
   let written = false;
-  const progress = () => {
+  const onProgress = () => {
     if (written) return;
     written = true;
     store(other, textRecord(0, "theirs"));
   };
   assertThrows(
-    () => convert(from, to, { progress }),
+    () => convert(from, to, { onProgress }),
     StorageError,
     "somebody else is writing to it",
   );

@@ -6,7 +6,7 @@ import { FileStorage } from "../lib/storage/file_storage.ts";
 import { openStorage } from "../lib/open_storage.ts";
 import { inDirectory } from "./_dhara.ts";
 import { inProcess } from "./_in_process.ts";
-import { store, textRecord } from "./storage_suite.ts";
+import { store, textRecord } from "../lib/testing/records.ts";
 
 function makeDatabase(path: string): void {
   using storage = new FileStorage(path);
@@ -144,7 +144,13 @@ const PLACES = [
 
 const OPTIONS = [
   ...["--constructor=x", "--__proto__", "--at=x", "--at=9999-99-99", "--at="],
-  ...["--keep=0", "--keep=x", "--to-format=x", "--port=70000", "--host=\0"],
+  ...[
+    "--keep-last=0",
+    "--keep-last=x",
+    "--to-format=x",
+    "--port=70000",
+    "--host=\0",
+  ],
   ...["--nonsense", "-x", "-", "--", "--address=\0", "--cache-size=0"],
 ];
 

@@ -4,7 +4,7 @@ import { StorageError } from "../lib/errors.ts";
 import { FileStorage, openOn } from "../lib/storage/file_storage.ts";
 import { SLOTS } from "../lib/storage/journal/format.ts";
 import { Faults } from "./_faulty_files.ts";
-import { store, textOf, textRecord } from "./storage_suite.ts";
+import { store, textOf, textRecord } from "../lib/testing/records.ts";
 
 /** Notes what is asked of the system while something is done: `write test.dhara`, `sync .`. */
 function watch(directory: string, act: () => void): string[] {

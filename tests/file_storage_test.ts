@@ -23,9 +23,10 @@ import {
   ENTRY_HEAD,
 } from "../lib/storage/journal/format.ts";
 import { BlockWriter } from "../lib/storage/journal/block_writer.ts";
-import { nextTid } from "../lib/storage/session.ts";
+import { nextTid } from "../lib/storage/moment.ts";
 import { Faults } from "./_faulty_files.ts";
-import { storageSuite, store, textOf, textRecord } from "./storage_suite.ts";
+import { testStorage } from "../lib/testing/mod.ts";
+import { store, textOf, textRecord } from "../lib/testing/records.ts";
 
 function suite(
   name: string,
@@ -33,7 +34,7 @@ function suite(
   files?: Files,
   type: typeof FileStorage = FileStorage,
 ) {
-  storageSuite(name, () => {
+  testStorage(name, () => {
     const directory = Deno.makeTempDirSync();
     const path = `${directory}/test.dhara`;
     const open = () =>

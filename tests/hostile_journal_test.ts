@@ -18,7 +18,7 @@ import {
 } from "../lib/storage/journal/format.ts";
 import { PAGE_SIZE } from "../lib/storage/journal/index.ts";
 import { verify } from "../lib/maintenance/verify.ts";
-import { store, textOf, textRecord } from "./storage_suite.ts";
+import { store, textOf, textRecord } from "../lib/testing/records.ts";
 
 const LARGEST = Number.MAX_SAFE_INTEGER;
 

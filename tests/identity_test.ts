@@ -96,7 +96,7 @@ Deno.test("what was restored has an identity of its own, which a pack and the ne
       using storage = new FileStorage(path);
       commit(storage, 1);
     }
-    await backup(path, backups);
+    await backup(path, { to: backups });
     const before = await identityOf(path);
     await restore(path, { to: `${directory}/b` });
     await restoreBackup(backups, { to: `${directory}/c` });
@@ -110,7 +110,7 @@ Deno.test("what was restored has an identity of its own, which a pack and the ne
       using storage = new FileStorage(`${directory}/c`);
       commit(storage, 2);
     }
-    const next = await backup(`${directory}/c`, backups);
+    const next = await backup(`${directory}/c`, { to: backups });
     assertEquals(next.entry?.kind, "incremental");
     await restoreBackup(backups, { to: `${directory}/d` });
     {

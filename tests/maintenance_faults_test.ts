@@ -17,7 +17,7 @@ import {
   type Operation,
   SimulatedDisk,
 } from "./_simulated_disk.ts";
-import { store, textOf, textRecord } from "./storage_suite.ts";
+import { store, textOf, textRecord } from "../lib/testing/records.ts";
 
 const FROM = "a.dhara";
 const TO = "b";
@@ -115,31 +115,31 @@ const PROGRAMS: Record<string, Program> = {
   },
   "restore from backups": {
     prepare: async (disk) => {
-      await backupOn(disk, FROM, BACKUPS, options);
+      await backupOn(disk, FROM, { ...options, to: BACKUPS });
     },
     run: (files) => restoreBackupOn(files, BACKUPS, { to: TO }),
     isDone: whole,
     operations: "sync, link, remove, sync directory",
   },
   "first backup": {
-    run: (files) => backupOn(files, FROM, BACKUPS, options),
+    run: (files) => backupOn(files, FROM, { ...options, to: BACKUPS }),
     isDone: async (disk) => (await backedUp(disk)).includes(2),
     operations:
       "sync directory, remove, write, sync, rename, sync directory, write, sync, rename, sync directory, remove, write, sync, rename, sync directory",
   },
   "verified backup": {
     run: (files) =>
-      backupOn(files, FROM, BACKUPS, { ...options, verify: true }),
+      backupOn(files, FROM, { ...options, to: BACKUPS, verify: true }),
     isDone: async (disk) => (await backedUp(disk)).includes(2),
     operations:
       "remove, write, sync, rename, sync directory, write, sync, sync, sync directory, sync, link, remove, sync directory, remove",
   },
   "incremental backup": {
     prepare: async (disk) => {
-      await backupOn(disk, FROM, BACKUPS, options);
+      await backupOn(disk, FROM, { ...options, to: BACKUPS });
       commit(disk, 2);
     },
-    run: (files) => backupOn(files, FROM, BACKUPS, options),
+    run: (files) => backupOn(files, FROM, { ...options, to: BACKUPS }),
     async isDone(disk) {
       const states = await backedUp(disk);
       assert(states.join() === "2" || states.join() === "4", states.join());
@@ -151,12 +151,17 @@ const PROGRAMS: Record<string, Program> = {
   "backup that removes older ones": {
     prepare: async (disk) => {
       for (let i = 0; i < 2; i++) {
-        await backupOn(disk, FROM, BACKUPS, { ...options, full: true });
+        await backupOn(disk, FROM, { ...options, to: BACKUPS, full: true });
         commit(disk, 1);
       }
     },
     run: (files) =>
-      backupOn(files, FROM, BACKUPS, { ...options, full: true, keep: 1 }),
+      backupOn(files, FROM, {
+        ...options,
+        to: BACKUPS,
+        full: true,
+        keepLast: 1,
+      }),
     async isDone(disk) {
       const states = await backedUp(disk);
       assert(

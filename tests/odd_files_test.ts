@@ -11,10 +11,10 @@ import {
   encodeBlockHead,
   HEADER_SIZE,
 } from "../lib/storage/journal/format.ts";
-import { checkRecords } from "../lib/storage/session.ts";
+import { checkRecords } from "../lib/storage/check_records.ts";
 import { createJournal } from "../lib/storage/journal/recovery.ts";
 import { SimulatedDisk } from "./_simulated_disk.ts";
-import { store, textOf, textRecord } from "./storage_suite.ts";
+import { store, textOf, textRecord } from "../lib/testing/records.ts";
 
 const NO_METADATA = new Uint8Array();
 

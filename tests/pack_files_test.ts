@@ -11,7 +11,7 @@ import {
   HEADER_SIZE,
   SLOTS,
 } from "../lib/storage/journal/format.ts";
-import { store, textOf, textRecord } from "./storage_suite.ts";
+import { store, textOf, textRecord } from "../lib/testing/records.ts";
 
 function test(
   name: string,

@@ -18,7 +18,7 @@ import { decodeSlot, SLOTS } from "../lib/storage/journal/format.ts";
 import { restorePoints } from "../lib/maintenance/restore.ts";
 import { verify } from "../lib/maintenance/verify.ts";
 import { Faults } from "./_faulty_files.ts";
-import { store, textOf, textRecord } from "./storage_suite.ts";
+import { store, textOf, textRecord } from "../lib/testing/records.ts";
 
 /** Runs a test with a path in a directory of its own. */
 function test(

@@ -104,7 +104,7 @@ const ways: [
     await restore(file, { to: `${file}.old` });
   }, (file) => Deno.renameSync(`${file}.old`, file)],
   ["a backup that was restored", kinds.slice(0, 1), async (file) => {
-    await backup(file, `${file}.backups`);
+    await backup(file, { to: `${file}.backups` });
   }, async (file) => {
     Deno.removeSync(file);
     await restoreBackup(`${file}.backups`, { to: file });

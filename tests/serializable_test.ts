@@ -5,7 +5,7 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import type { Oid } from "../lib/serialize/record.ts";
-import type { PackProgress, Storage } from "../lib/storage/storage.ts";
+import type { Progress, Storage } from "../lib/storage/storage.ts";
 import {
   Connection,
   FileStorage,
@@ -20,7 +20,7 @@ import {
   type Transaction,
 } from "./_registers.ts";
 import { ServerWorker } from "./_server_worker.ts";
-import { textOf, textRecord } from "./storage_suite.ts";
+import { textOf, textRecord } from "../lib/testing/records.ts";
 
 const long = Deno.env.get("DHARA_TEST_LONG") !== undefined;
 
@@ -72,7 +72,7 @@ function runSteps(storage: Storage, steps: Step[]): void {
   /** In the order of their commits, which is the order that they must have. */
   const committed: Transaction[] = [];
   const onlyRead: Transaction[] = [];
-  let packing: Iterator<PackProgress> | undefined;
+  let packing: Iterator<Progress> | undefined;
   let value = 0;
 
   for (const step of steps) {
@@ -163,7 +163,7 @@ function runSessions(storage: Storage, steps: Step[]): void {
   });
   const open = sessions.map(begin);
   const state = new Map(keys.map((oid) => [oid, text([])]));
-  let packing: Iterator<PackProgress> | undefined;
+  let packing: Iterator<Progress> | undefined;
   let value = 0;
   for (const step of steps) {
     if (step.do === "pack") {

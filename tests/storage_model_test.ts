@@ -20,13 +20,13 @@ import { FileStorage } from "../lib/storage/file_storage.ts";
 import { MemoryStorage } from "../lib/storage/memory_storage.ts";
 import { packToEnd } from "../lib/storage/pack.ts";
 import type {
-  PackProgress,
+  Progress,
   Session,
   Storage,
   Tid,
 } from "../lib/storage/storage.ts";
 import { ServerWorker } from "./_server_worker.ts";
-import { textRecord } from "./storage_suite.ts";
+import { textRecord } from "../lib/testing/records.ts";
 
 interface Version {
   readonly tid: Tid;
@@ -173,7 +173,7 @@ class Trial {
   #participants: (Participant | undefined)[] = [];
   /** Every number that was ever given out, or since the last crash. */
   #given = new Set<Oid>();
-  #packing: Iterator<PackProgress> | undefined;
+  #packing: Iterator<Progress> | undefined;
   #packedFrom = 0;
   /** How many packs, or parts of them, were made. */
   #packs = 0;
@@ -642,6 +642,7 @@ model(
     let server = await ServerWorker.start({ file });
     let client = new ClientStorage({ port: server.port });
     const waiting = (): Storage => ({
+      features: client.features,
       session: () => client.session(),
       pack() {
         return packToEnd(this.packInSteps());

@@ -18,7 +18,7 @@ import {
 import { PAGE_SIZE, readIndexBlock } from "../lib/storage/journal/index.ts";
 import { JournalVerifier } from "../lib/storage/journal/verify.ts";
 import { verify, type VerifyReport } from "../lib/maintenance/verify.ts";
-import { store, textRecord } from "./storage_suite.ts";
+import { store, textRecord } from "../lib/testing/records.ts";
 
 function test(
   name: string,

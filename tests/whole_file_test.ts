@@ -9,7 +9,7 @@ import { restoreOn } from "../lib/maintenance/restore.ts";
 import { makeWhole } from "../lib/files/whole_file.ts";
 import { inDirectory } from "./_dhara.ts";
 import { inProcess } from "./_in_process.ts";
-import { store, textRecord } from "./storage_suite.ts";
+import { store, textRecord } from "../lib/testing/records.ts";
 
 const WINDOWS = Deno.build.os === "windows";
 
@@ -118,7 +118,7 @@ Deno.test({
       const { files, made } = secretive();
       const backups = `${directory}/backups`;
       await restoreOn(files, path, { to: `${directory}/b` });
-      await backupOn(files, path, backups, { verify: true });
+      await backupOn(files, path, { to: backups, verify: true });
       await restoreBackupOn(files, backups, { to: `${directory}/c` });
       await makeWhole(`${directory}/d`, {
         files,

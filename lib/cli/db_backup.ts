@@ -30,7 +30,7 @@ export const backupCommand: Command = {
     { name: "to", value: "DIR", help: "The directory for the backups" },
     { name: "full", help: "Back up everything again" },
     {
-      name: "keep",
+      name: "keep-last",
       value: "N",
       range: [1, 1_000_000],
       help: "Remove all but the last N full backups and what continues them",
@@ -51,9 +51,10 @@ export const backupCommand: Command = {
     }
     refuseServer("back up", file);
     refuseServer("back up to", to);
-    const { entry, reason, removed } = await backup(file, to, {
+    const { entry, reason, removed } = await backup(file, {
+      to,
       full: values.has("full"),
-      keep: values.number("keep"),
+      keepLast: values.number("keep-last"),
       verify: values.has("verify"),
       compress: !values.has("no-compress"),
     });
@@ -73,7 +74,7 @@ export const backupCommand: Command = {
 };
 
 function check(values: Values, directory: string): number {
-  const others = ["file", "to", "full", "keep", "verify", "no-compress"];
+  const others = ["file", "to", "full", "keep-last", "verify", "no-compress"];
   const other = others.find((name) => values.has(name));
   if (other !== undefined) {
     throw new UsageError(

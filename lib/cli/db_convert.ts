@@ -4,12 +4,12 @@
  * @module
  */
 import { ClientStorage } from "../client/client_storage.ts";
-import { convert, type CopyProgress } from "../maintenance/convert.ts";
+import { convert } from "../maintenance/convert.ts";
 import { FileStorage } from "../storage/file_storage.ts";
 import { openStorage } from "../open_storage.ts";
 import { type Format, formatFor } from "../storage/file_format.ts";
 import { SqliteStorage } from "../storage/sqlite_storage.ts";
-import type { Storage } from "../storage/storage.ts";
+import type { Progress, Storage } from "../storage/storage.ts";
 import type { Command } from "./command.ts";
 import { type Option, UsageError, type Values } from "./options.ts";
 import { count, ProgressLine } from "./progress.ts";
@@ -37,15 +37,15 @@ export const convertCommand: Command = {
     const format = formatOf(values, to);
     using line = new ProgressLine();
     using source = await openSource(from);
-    const { objects } = await fill(
+    const { records } = await fill(
       { to, format, like: fileOf(from) },
       (target) =>
         convert(source, target, {
-          progress: ({ objects }) =>
-            line.show(`Copying ${from}: ${count(objects, "object")}`),
+          onProgress: ({ records }) =>
+            line.show(`Copying ${from}: ${count(records, "object")}`),
         }),
     );
-    console.log(`Copied ${count(objects, "object")} from ${from} to ${to}`);
+    console.log(`Copied ${count(records, "object")} from ${from} to ${to}`);
     return 0;
   },
 };
@@ -75,8 +75,8 @@ export interface Target {
 /** Lets `work` fill a new database in a file, which is there when it is complete, or an empty one on a server. */
 export async function fill(
   { to, format, like }: Target,
-  work: (storage: Storage) => CopyProgress | Promise<CopyProgress>,
-): Promise<CopyProgress> {
+  work: (storage: Storage) => Progress | Promise<Progress>,
+): Promise<Progress> {
   using server = openServer(to);
   if (server) return await work(server);
   const options = { files: disk, what: "write", like };

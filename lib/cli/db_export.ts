@@ -3,9 +3,9 @@
  *
  * @module
  */
+import type { Progress } from "../storage/storage.ts";
 import { StorageError } from "../errors.ts";
 import { exportLines, importLines } from "../maintenance/export_text.ts";
-import type { CopyProgress } from "../maintenance/convert.ts";
 import type { Command } from "./command.ts";
 import {
   fileOf,
@@ -42,11 +42,11 @@ export const exportCommand: Command = {
     const to = values.text("to") ?? "-";
     refuseServer("export to", to);
     using line = new ProgressLine();
-    const progress = ({ objects }: CopyProgress) =>
-      line.show(`Exporting ${from}: ${count(objects, "object")}`);
+    const onProgress = ({ records }: Progress) =>
+      line.show(`Exporting ${from}: ${count(records, "object")}`);
     using storage = await openSource(from);
     if (to === "-") {
-      writeLines(exportLines(storage, { progress }), (bytes) => {
+      writeLines(exportLines(storage, { onProgress }), (bytes) => {
         let rest = bytes;
         while (rest.length > 0) {
           rest = rest.subarray(Deno.stdout.writeSync(rest));
@@ -55,10 +55,10 @@ export const exportCommand: Command = {
       return 0;
     }
     const options = { files: disk, what: "write", like: fileOf(from) };
-    const { objects } = await makeWhole(to, options, (part) => {
-      return writeText(disk, part, exportLines(storage, { progress }));
+    const { records } = await makeWhole(to, options, (part) => {
+      return writeText(disk, part, exportLines(storage, { onProgress }));
     });
-    console.log(`Exported ${count(objects, "object")} from ${from} to ${to}`);
+    console.log(`Exported ${count(records, "object")} from ${from} to ${to}`);
     return 0;
   },
 };
@@ -83,7 +83,7 @@ export const importCommand: Command = {
     const name = file === undefined ? "the standard input" : from;
     const like = file === undefined ? undefined : from;
     using line = new ProgressLine();
-    const { objects } = await fill(
+    const { records } = await fill(
       { to, format, like },
       async (storage) =>
         await importLines(
@@ -91,12 +91,12 @@ export const importCommand: Command = {
           storage,
           {
             name,
-            progress: ({ objects }) =>
-              line.show(`Importing ${from}: ${count(objects, "object")}`),
+            onProgress: ({ records }) =>
+              line.show(`Importing ${from}: ${count(records, "object")}`),
           },
         ),
     );
-    console.log(`Imported ${count(objects, "object")} from ${from} to ${to}`);
+    console.log(`Imported ${count(records, "object")} from ${from} to ${to}`);
     return 0;
   },
 };
@@ -120,8 +120,8 @@ function cannotImport(name: string, error: unknown): StorageError {
 export function writeText(
   files: Files,
   path: string,
-  lines: Generator<string, CopyProgress>,
-): CopyProgress {
+  lines: Generator<string, Progress>,
+): Progress {
   const file = files.open(path, { write: true });
   let size = 0;
   try {
@@ -136,9 +136,9 @@ export function writeText(
 
 /** Writes lines, many at once. */
 function writeLines(
-  lines: Generator<string, CopyProgress>,
+  lines: Generator<string, Progress>,
   write: (bytes: Uint8Array) => void,
-): CopyProgress {
+): Progress {
   const encoder = new TextEncoder();
   let waiting = "";
   for (;;) {

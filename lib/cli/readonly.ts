@@ -9,6 +9,7 @@ import type { Session, Storage } from "../storage/storage.ts";
 /** Returns a view of a storage that refuses to change anything. It closes the storage when it is closed. */
 export function readonlyView(storage: Storage): Storage {
   return {
+    features: storage.features,
     session: (options) => readonlySession(storage.session(options)),
     pack() {
       throw refusal("pack");
@@ -27,7 +28,7 @@ function readonlySession(session: Session): Session {
       return session.tid;
     },
     allocate: (count) => session.allocate(count),
-    load: (oid) => session.load(oid),
+    load: (oid, at) => session.load(oid, at),
     loadMany: (oids) => session.loadMany(oids),
     has: (oid) => session.has(oid),
     length: (oid) => session.length(oid),

@@ -16,10 +16,11 @@ import { ClientSession } from "./session.ts";
 import { packToEnd } from "../storage/pack.ts";
 import type {
   PackOptions,
-  PackProgress,
+  Progress,
   Session,
   SessionOptions,
   Storage,
+  StorageFeatures,
   Tid,
 } from "../storage/storage.ts";
 
@@ -83,6 +84,14 @@ export interface ClientStorageOptions {
  * ```
  */
 export class ClientStorage implements Storage {
+  /** What it can do: protocol 1 has no words for any of it. */
+  readonly features: StorageFeatures = {
+    notes: false,
+    past: false,
+    history: false,
+    keep: false,
+    prepack: false,
+  };
   readonly #address: Address;
   readonly #timeout: number;
   readonly #patience: number;
@@ -151,7 +160,7 @@ export class ClientStorage implements Storage {
    *
    * @throws {StorageError} if it is told to keep something, which the protocol cannot.
    */
-  pack(options?: PackOptions): PackProgress {
+  pack(options?: PackOptions): Progress {
     return packToEnd(this.packInSteps(options));
   }
 
@@ -162,7 +171,7 @@ export class ClientStorage implements Storage {
    */
   packInSteps(
     { keep, prepack }: PackOptions = {},
-  ): Generator<PackProgress, void> {
+  ): Generator<Progress, void> {
     this.#check();
     if (keep !== undefined || prepack) {
       throw new StorageError(
@@ -172,7 +181,7 @@ export class ClientStorage implements Storage {
     return this.#steps();
   }
 
-  *#steps(): Generator<PackProgress, void> {
+  *#steps(): Generator<Progress, void> {
     this.#check();
     const client = this.#reconnect();
     try {

@@ -16,7 +16,8 @@ import type { Requests } from "./requests.ts";
 import type { Served } from "../protocol/identity.ts";
 import { type Records, transactionLength } from "../protocol/transaction.ts";
 import { type Oid, recordReferences } from "../serialize/record.ts";
-import { checkCount, checkRecords } from "../storage/session.ts";
+import { checkRecords } from "../storage/check_records.ts";
+import { checkCount } from "../storage/limits.ts";
 import { isEmpty, notesOf } from "../storage/notes.ts";
 import { OidSet } from "../storage/oid_set.ts";
 import type {
@@ -80,8 +81,13 @@ export class ClientSession implements Session {
     return this.#pool.splice(this.#pool.length - count).reverse();
   }
 
-  load(oid: Oid): Uint8Array {
+  load(oid: Oid, at?: Tid): Uint8Array {
     this.#check();
+    if (at !== undefined && at !== this.#tid) {
+      throw new StorageError(
+        `Cannot load object #${oid} as of another moment through a server: its protocol has no such request`,
+      );
+    }
     this.#checkLoad(oid);
     const record = this.#ask((client) => client.load(oid));
     this.#certain?.add(oid);

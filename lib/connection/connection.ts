@@ -305,7 +305,7 @@ export class Connection<Root extends object = DefaultRoot>
   }
 
   /** The snapshot that this transaction reads, in microseconds since 1970. */
-  get tid(): number {
+  get tid(): Tid {
     return this.#session.tid;
   }
 
@@ -318,9 +318,10 @@ export class Connection<Root extends object = DefaultRoot>
    * Returns the object with a number, or `undefined` if there is none in this
    * snapshot. That counts as access, too.
    *
+   * @typeParam T What the program knows the object to be; it is not checked.
    * @throws {ConnectionError} if the connection was closed.
    */
-  get(oid: Oid): PersistentObject | undefined {
+  get<T extends PersistentObject = PersistentObject>(oid: Oid): T | undefined {
     this.#checkOpen("get()");
     if (!Number.isSafeInteger(oid) || oid < 0) {
       throw new ConnectionError(
@@ -332,7 +333,7 @@ export class Connection<Root extends object = DefaultRoot>
     try {
       const slot = this.#objects.find(oid);
       slot.noteAccess();
-      return slot.self;
+      return slot.self as T;
     } catch (error) {
       if (!(error instanceof ObjectNotFoundError && error.oid === oid)) {
         throw error;

@@ -11,11 +11,11 @@ import { DharaError, StorageError } from "../errors.ts";
 import { disk, type Files, type OpenFile, writeFully } from "../files/file.ts";
 import {
   checkBlocks,
-  type Moment,
-  moments,
+  type CommitPoint,
+  commitPoints,
   pieces,
   readHeader,
-} from "../storage/journal/blocks.ts";
+} from "../storage/journal/commit_points.ts";
 import {
   BackupDirectory,
   type BackupEntry,
@@ -31,6 +31,8 @@ export type { BackupEntry } from "./backup_catalog.ts";
 
 /** Settings of {@linkcode backup}. */
 export interface BackupOptions {
+  /** The directory for the backups, which is made if there is none. */
+  readonly to: string;
   /** Back up everything, even if it would do to add what is new. */
   readonly full?: boolean;
   /**
@@ -38,7 +40,7 @@ export interface BackupOptions {
    * and remove older ones once the new one is safe. All are kept if it is left
    * out, and those of other databases in any case.
    */
-  readonly keep?: number | undefined;
+  readonly keepLast?: number | undefined;
   /** Afterwards restore the backup to a temporary file in the directory, and verify that. */
   readonly verify?: boolean;
   /** Whether to compress (gzip): true by default. */
@@ -86,12 +88,13 @@ export interface BackupCheck {
  * using connection = new Connection(`${directory}/bank.dhara`);
  * connection.root["ada"] = 10;
  * connection.commit();
- * const first = await backup(`${directory}/bank.dhara`, `${directory}/backups`);
+ * const to = `${directory}/backups`;
+ * const first = await backup(`${directory}/bank.dhara`, { to });
  * assertEquals(first.entry?.kind, "full");
  *
  * connection.root["ada"] = 20;
  * connection.commit();
- * const next = await backup(`${directory}/bank.dhara`, `${directory}/backups`);
+ * const next = await backup(`${directory}/bank.dhara`, { to });
  * assertEquals(next.entry?.kind, "incremental");
  *
  * await restoreBackup(`${directory}/backups`, {
@@ -105,23 +108,24 @@ export interface BackupCheck {
  */
 export async function backup(
   path: string,
-  directory: string,
-  options: BackupOptions = {},
+  options: BackupOptions,
 ): Promise<BackupResult> {
-  return await backupOn(disk, path, directory, options);
+  return await backupOn(disk, path, options);
 }
 
 /** Does what `backup` does, on any file system. */
 export async function backupOn(
   files: Files,
   path: string,
-  directory: string,
-  options: BackupOptions = {},
+  options: BackupOptions,
 ): Promise<BackupResult> {
-  const { keep } = options;
-  if (keep !== undefined && (!Number.isSafeInteger(keep) || keep < 1)) {
+  const { to: directory, keepLast } = options;
+  if (
+    keepLast !== undefined &&
+    (!Number.isSafeInteger(keepLast) || keepLast < 1)
+  ) {
     throw new StorageError(
-      `Cannot keep ${keep} backups: it must be a whole number, 1 or more`,
+      `Cannot keep the last ${keepLast} backups: it must be a whole number, 1 or more`,
     );
   }
   const file = openForReading(files, path, "back up");
@@ -132,7 +136,9 @@ export async function backupOn(
     lock = place.lock();
     const source = { file, path, place, entries: place.prepare(path) };
     const { entry, reason, database } = await add(source, options);
-    const removed = keep === undefined ? [] : retain(source, database, keep);
+    const removed = keepLast === undefined
+      ? []
+      : retain(source, database, keepLast);
     return { entry, reason, removed };
   } catch (error) {
     if (error instanceof DharaError) throw error;
@@ -313,11 +319,11 @@ function rangeOf(
   path: string,
   from: number | undefined,
 ): Range | undefined {
-  let first: Moment | undefined;
-  let moment: Moment | undefined;
-  for (moment of moments(file, path, from)) first ??= moment;
-  if (first === undefined || moment === undefined) return undefined;
-  const { last, end: to, tid } = moment;
+  let first: CommitPoint | undefined;
+  let point: CommitPoint | undefined;
+  for (point of commitPoints(file, path, from)) first ??= point;
+  if (first === undefined || point === undefined) return undefined;
+  const { last, end: to, tid } = point;
   return { from: from ?? 0, to, last, first: first.tid, tid };
 }
 
@@ -357,14 +363,15 @@ async function store(
   return { size, sha256: hash.digest("hex") };
 }
 
-/** Removes what is older than the last `keep` full backups of a database. Returns what that is. */
+/** Removes what is older than the last `keepLast` full backups of a database. Returns what that is. */
 function retain(
   { path, place, entries }: Source,
   database: string,
-  keep: number,
+  keepLast: number,
 ): BackupEntry[] {
   const same = entries.filter((entry) => entry.database === database);
-  const oldest = same.filter(({ kind }) => kind === "full").at(-keep)?.id ?? 0;
+  const oldest = same.filter(({ kind }) => kind === "full").at(-keepLast)?.id ??
+    0;
   const removed = same.filter(({ id }) => id < oldest);
   if (removed.length === 0) return [];
   // First from the list, so that it never names what is not there.

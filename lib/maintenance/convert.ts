@@ -5,22 +5,14 @@
  */
 import { ObjectNotFoundError, StorageError } from "../errors.ts";
 import { type Oid, ROOT_OID } from "../serialize/record.ts";
-import { MOST_NUMBERS } from "../storage/session.ts";
-import type { Session, Storage } from "../storage/storage.ts";
+import { MOST_NUMBERS } from "../storage/limits.ts";
+import type { Progress, Session, Storage } from "../storage/storage.ts";
 import { type Entry, walk } from "./walk.ts";
-
-/** How far a {@linkcode convert} or another copy has come. */
-export interface CopyProgress {
-  /** Objects copied so far. */
-  readonly objects: number;
-  /** Bytes of their records. */
-  readonly bytes: number;
-}
 
 /** Settings of {@linkcode convert}. */
 export interface ConvertOptions {
   /** Called after each batch. */
-  progress?(progress: CopyProgress): void;
+  readonly onProgress?: (progress: Progress) => void;
 }
 
 /** A transaction ends after so many bytes or records. */
@@ -47,7 +39,7 @@ const LONGEST_GAP = 2 ** 33;
  * connection.commit();
  *
  * const to = new MemoryStorage();
- * assertEquals(convert(from, to).objects, 1);
+ * assertEquals(convert(from, to).records, 1);
  * using copy = new Connection(to);
  * assertEquals(copy.root["hello"], "world");
  * ```
@@ -56,15 +48,15 @@ export function convert(
   from: Storage,
   to: Storage,
   options: ConvertOptions = {},
-): CopyProgress {
+): Progress {
   using source = from.session();
   using writer = new BulkWriter(to);
   for (const entries of walk(source)) {
     for (const [oid, record] of entries) writer.add(oid, record);
-    options.progress?.(writer.progress);
+    options.onProgress?.(writer.progress);
   }
   writer.finish();
-  options.progress?.(writer.progress);
+  options.onProgress?.(writer.progress);
   return writer.progress;
 }
 
@@ -74,7 +66,7 @@ export class BulkWriter implements Disposable {
   #root: Uint8Array | undefined;
   #waiting: Entry[] = [];
   #waitingBytes = 0;
-  #objects = 0;
+  #records = 0;
   #bytes = 0;
   /** The first number that was not given out. */
   #next: Oid = 0;
@@ -96,13 +88,13 @@ export class BulkWriter implements Disposable {
   }
 
   /** How much was added. */
-  get progress(): CopyProgress {
-    return { objects: this.#objects, bytes: this.#bytes };
+  get progress(): Progress {
+    return { records: this.#records, bytes: this.#bytes };
   }
 
   /** Adds a record, each object once. */
   add(oid: Oid, record: Uint8Array): void {
-    this.#objects++;
+    this.#records++;
     this.#bytes += record.length;
     if (oid === ROOT_OID) {
       this.#root = record;

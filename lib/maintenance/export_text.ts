@@ -22,9 +22,9 @@ import {
   recordData,
   recordReferences,
 } from "../serialize/record.ts";
-import { BulkWriter, type CopyProgress } from "./convert.ts";
+import { BulkWriter } from "./convert.ts";
 import { OidSet } from "../storage/oid_set.ts";
-import type { Storage } from "../storage/storage.ts";
+import type { Progress, Storage } from "../storage/storage.ts";
 import { walk } from "./walk.ts";
 
 /** The version of the format. */
@@ -33,7 +33,7 @@ const VERSION = 1;
 /** Settings of {@linkcode exportLines} and {@linkcode importLines}. */
 export interface TextOptions {
   /** Called now and then. */
-  progress?(progress: CopyProgress): void;
+  readonly onProgress?: (progress: Progress) => void;
   /** What to call the text in messages: its file. */
   name?: string;
 }
@@ -62,22 +62,22 @@ export interface TextOptions {
 export function* exportLines(
   from: Storage,
   options: TextOptions = {},
-): Generator<string, CopyProgress> {
+): Generator<string, Progress> {
   using session = from.session();
   yield `{"dhara":"export","version":${VERSION},"tid":${session.tid}}\n`;
   const notation = new Notation();
-  let objects = 0;
+  let records = 0;
   let bytes = 0;
   for (const entries of walk(session)) {
     for (const [oid, record] of entries) {
       yield notation.line(oid, record) + "\n";
-      objects++;
+      records++;
       bytes += record.length;
     }
-    options.progress?.({ objects, bytes });
+    options.onProgress?.({ records, bytes });
   }
-  yield `{"end":true,"objects":${objects}}\n`;
-  return { objects, bytes };
+  yield `{"end":true,"objects":${records}}\n`;
+  return { records, bytes };
 }
 
 /**
@@ -91,7 +91,7 @@ export async function importLines(
   lines: Iterable<string> | AsyncIterable<string>,
   to: Storage,
   options: TextOptions = {},
-): Promise<CopyProgress> {
+): Promise<Progress> {
   const { name = "the text" } = options;
   using writer = new BulkWriter(to);
   const reader = new LineReader();
@@ -109,7 +109,7 @@ export async function importLines(
         { cause: error },
       );
     }
-    if (number % 256 === 0) options.progress?.(writer.progress);
+    if (number % 256 === 0) options.onProgress?.(writer.progress);
   }
   if (!reader.ended) {
     throw new StorageError(

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { PackProgress, Storage } from "../storage/storage.ts";
+import type { Progress, Storage } from "../storage/storage.ts";
 
 /** How long steps may follow each other before clients get their turn, in milliseconds. */
 const TURN = 5;
@@ -13,7 +13,7 @@ export interface PackerEvents {
   /** It has begun. */
   started(): void;
   /** It is done; `progress` is the last that the storage told, if anything. */
-  finished(progress: PackProgress | undefined): void;
+  finished(progress: Progress | undefined): void;
   /** It failed; the storage is as before. */
   failed(error: unknown): void;
 }
@@ -43,7 +43,7 @@ export class Packer {
   start(): boolean {
     if (this.running) return true;
     if (this.#stopping) return false;
-    let steps: Iterable<PackProgress>;
+    let steps: Iterable<Progress>;
     try {
       steps = this.#storage.packInSteps();
     } catch (error) {
@@ -61,8 +61,8 @@ export class Packer {
     await this.#running;
   }
 
-  async #run(steps: Iterable<PackProgress>): Promise<void> {
-    let last: PackProgress | undefined;
+  async #run(steps: Iterable<Progress>): Promise<void> {
+    let last: Progress | undefined;
     try {
       await turn();
       let began = Date.now();

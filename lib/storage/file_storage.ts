@@ -24,26 +24,23 @@ import {
   transactionsOf,
 } from "./journal/history.ts";
 import { JournalPack } from "./journal/pack.ts";
-import {
-  type Backend,
-  nextTid,
-  type Records,
-  Sessions,
-  type Snapshot,
-} from "./session.ts";
+import type { Records } from "./check_records.ts";
+import { type Backend, Sessions, type Snapshot } from "./snapshots.ts";
 import { recordsBefore } from "./journal/undo.ts";
 import { encodeMetadata, type Notes } from "./notes.ts";
-import { cutOff } from "./moment.ts";
+import { cutOff, nextTid } from "./moment.ts";
 import { packToEnd } from "./pack.ts";
 import { openJournal } from "./journal/recovery.ts";
 import type {
+  CommitNews,
   CommitOptions,
   HistoricalStorage,
   PackOptions,
-  PackProgress,
+  Progress,
   RevisionInfo,
   Session,
   SessionOptions,
+  StorageFeatures,
   Tid,
   TransactionInfo,
 } from "./storage.ts";
@@ -110,6 +107,14 @@ const ATTEMPTS = 20;
  * ```
  */
 export class FileStorage implements HistoricalStorage {
+  /** What it can do: everything. */
+  readonly features: StorageFeatures = {
+    notes: true,
+    past: true,
+    history: true,
+    keep: true,
+    prepack: true,
+  };
   /** The file, as it was given. */
   readonly path: string;
   /** Whether it was opened for reading only. */
@@ -190,6 +195,12 @@ export class FileStorage implements HistoricalStorage {
    */
   session(options?: SessionOptions): Session {
     return this.#sessions.open(options);
+  }
+
+  /** Calls `listener` after each commit. See {@linkcode Storage.onCommit}. */
+  onCommit(listener: (news: CommitNews) => void): () => void {
+    this.#sessions.checkOpen();
+    return this.#sessions.listeners.add(listener);
   }
 
   /**
@@ -300,7 +311,7 @@ export class FileStorage implements HistoricalStorage {
    * storage.pack({ keep: "7d", prepack: true });
    * ```
    */
-  pack(options?: PackOptions): PackProgress {
+  pack(options?: PackOptions): Progress {
     return packToEnd(this.packInSteps(options));
   }
 
@@ -326,7 +337,7 @@ export class FileStorage implements HistoricalStorage {
    */
   packInSteps(
     { keep, ...options }: PackOptions = {},
-  ): Generator<PackProgress, void> {
+  ): Generator<Progress, void> {
     this.#sessions.checkOpen();
     if (this.readonly) {
       throw new ReadonlyError(
@@ -338,7 +349,7 @@ export class FileStorage implements HistoricalStorage {
     );
   }
 
-  *#steps(options: PackOptions): Generator<PackProgress, void> {
+  *#steps(options: PackOptions): Generator<Progress, void> {
     this.#sessions.checkOpen();
     if (this.#pack !== undefined) {
       throw new StorageError(
@@ -396,6 +407,7 @@ export class FileStorage implements HistoricalStorage {
     return {
       name: this.path,
       readonly: this.readonly,
+      tid: () => this.#journal.tid,
       snapshot: () => new JournalSnapshot(this.#journal),
       snapshotAt: (moment) =>
         new JournalSnapshot(

@@ -5,21 +5,19 @@
  */
 import { StorageError } from "../errors.ts";
 import type { Oid } from "../serialize/record.ts";
+import type { Records } from "./check_records.ts";
 import { newIdentity } from "./identity.ts";
-import {
-  type Backend,
-  nextTid,
-  type Records,
-  Sessions,
-  type Snapshot,
-} from "./session.ts";
+import { nextTid } from "./moment.ts";
+import { type Backend, Sessions, type Snapshot } from "./snapshots.ts";
 import { pack, packToEnd, type PackWork } from "./pack.ts";
 import type {
+  CommitNews,
   PackOptions,
-  PackProgress,
+  Progress,
   Session,
   SessionOptions,
   Storage,
+  StorageFeatures,
   Tid,
 } from "./storage.ts";
 
@@ -62,6 +60,14 @@ interface Moment {
 export class MemoryStorage implements Storage {
   /** Tells this database from others. See {@linkcode Storage.identity}. */
   readonly identity: string = newIdentity();
+  /** What it can do. */
+  readonly features: StorageFeatures = {
+    notes: false,
+    past: false,
+    history: false,
+    keep: false,
+    prepack: false,
+  };
   #newest = new Map<Oid, Revision>();
   #tid: Tid = 0;
   /** The latest moment that is read. */
@@ -76,6 +82,7 @@ export class MemoryStorage implements Storage {
     const backend: Backend = {
       name: "the storage",
       readonly: false,
+      tid: () => this.#tid,
       snapshot: () => this.#snapshot(),
       holds: (oid) => this.#newest.has(oid),
       append: (records) => this.#append(records),
@@ -97,13 +104,19 @@ export class MemoryStorage implements Storage {
     return this.#sessions.open(options);
   }
 
+  /** Calls `listener` after each commit. See {@linkcode Storage.onCommit}. */
+  onCommit(listener: (news: CommitNews) => void): () => void {
+    this.#sessions.checkOpen();
+    return this.#sessions.listeners.add(listener);
+  }
+
   /**
    * Drops what cannot be reached from the root. See {@linkcode Storage.pack}.
    *
    * @throws {StorageError} if another pack is under way, or if it is told to
    * keep something: there is no history and no file.
    */
-  pack(options?: PackOptions): PackProgress {
+  pack(options?: PackOptions): Progress {
     return packToEnd(this.packInSteps(options));
   }
 
@@ -113,7 +126,7 @@ export class MemoryStorage implements Storage {
    * @throws {StorageError} as `pack()` does; at the first step if another pack
    * is under way.
    */
-  packInSteps(options: PackOptions = {}): Generator<PackProgress, void> {
+  packInSteps(options: PackOptions = {}): Generator<Progress, void> {
     this.#sessions.checkOpen();
     if (options.keep !== undefined || options.prepack) {
       throw new StorageError(
@@ -123,7 +136,7 @@ export class MemoryStorage implements Storage {
     return this.#steps();
   }
 
-  *#steps(): Generator<PackProgress, void> {
+  *#steps(): Generator<Progress, void> {
     this.#sessions.checkOpen();
     if (this.#packing !== undefined) {
       throw new StorageError(

@@ -69,3 +69,16 @@ export function cutOff(keep: NonNullable<PackOptions["keep"]>): Tid {
   const seconds = Number(found[1]) * SECONDS[found[2] as "s" | "m" | "h" | "d"];
   return Math.max(0, Math.floor(now() - seconds * 1e6));
 }
+
+/**
+ * Returns the tid of a transaction that follows another.
+ *
+ * @throws {StorageError} if there is none, or if the clock is wrong.
+ */
+export function nextTid(last: Tid): Tid {
+  const tid = Math.max(now(), last + 1);
+  if (Number.isSafeInteger(tid)) return tid;
+  throw new StorageError(
+    `Cannot number a transaction after ${last}: there are no more numbers; convert the database into a new one`,
+  );
+}

@@ -8,7 +8,7 @@
 import { type Oid, recordReferences, ROOT_OID } from "../serialize/record.ts";
 import { OidQueue } from "./oid_queue.ts";
 import { OidSet } from "./oid_set.ts";
-import type { PackProgress } from "./storage.ts";
+import type { Progress } from "./storage.ts";
 
 /** What is packed, and where to. */
 export interface PackWork {
@@ -28,8 +28,8 @@ export interface PackWork {
 }
 
 /** Takes all steps of a pack, and returns what the last one told. */
-export function packToEnd(steps: Iterable<PackProgress>): PackProgress {
-  let last: PackProgress = { records: 0, bytes: 0 };
+export function packToEnd(steps: Iterable<Progress>): Progress {
+  let last: Progress = { records: 0, bytes: 0 };
   for (const progress of steps) last = progress;
   return last;
 }
@@ -40,7 +40,7 @@ const STEP_RECORDS = 500;
 const STEP_LOOKS = 20_000;
 
 /** Packs. */
-export function* pack(work: PackWork): Generator<PackProgress, void> {
+export function* pack(work: PackWork): Generator<Progress, void> {
   const seen = new OidSet();
   const queue = new OidQueue();
   const { changed } = work;
@@ -82,7 +82,7 @@ export function* pack(work: PackWork): Generator<PackProgress, void> {
     return false;
   }
 
-  function* copyAll(): Generator<PackProgress> {
+  function* copyAll(): Generator<Progress> {
     while (!step()) yield { records, bytes };
   }
 

@@ -9,13 +9,11 @@ import {
   StorageClosedError,
   StorageError,
 } from "../errors.ts";
-import { findReference, type Oid, ROOT_OID } from "../serialize/record.ts";
-import {
-  checkCount,
-  LARGEST_OID,
-  LONGEST_LEAP,
-  type Records,
-} from "./session.ts";
+import { type Oid, ROOT_OID } from "../serialize/record.ts";
+import { CommitListeners } from "./commit_listeners.ts";
+import { checkReferences, type Records } from "./check_records.ts";
+import { LARGEST_OID, nextAfter } from "./limits.ts";
+import { StorageSession } from "./session.ts";
 import { cutOff, describeTid, tidOf } from "./moment.ts";
 import { packToEnd } from "./pack.ts";
 import {
@@ -24,15 +22,17 @@ import {
 } from "./sqlite/database.ts";
 import { loadSqlite } from "./sqlite/library.ts";
 import { packSqlite } from "./sqlite/pack.ts";
-import { SqliteSession } from "./sqlite/session.ts";
+import { SqliteView } from "./sqlite/view.ts";
 import { GONE, SqliteTables } from "./sqlite/tables.ts";
 import type {
+  CommitNews,
   CommitResult,
   PackOptions,
-  PackProgress,
+  Progress,
   Session,
   SessionOptions,
   Storage,
+  StorageFeatures,
   Tid,
 } from "./storage.ts";
 
@@ -67,14 +67,23 @@ const MOST_TAKEN = 65_536;
  * ```
  */
 export class SqliteStorage implements Storage {
+  /** What it can do. */
+  readonly features: StorageFeatures = {
+    notes: false,
+    past: true,
+    history: false,
+    keep: true,
+    prepack: false,
+  };
   /** Whether it was opened for reading only. */
   readonly readonly: boolean;
   /** Tells this database from others. See {@linkcode Storage.identity}. */
   readonly identity: string;
   readonly #database: SqliteDatabase;
   readonly #tables: SqliteTables;
-  /** Every open session, and whether it may lose its snapshot to a pack. */
-  readonly #sessions = new Map<SqliteSession, boolean>();
+  /** What every open session sees, and whether it may lose its snapshot to a pack. */
+  readonly #views = new Map<SqliteView, boolean>();
+  readonly #listeners = new CommitListeners();
   #closed = false;
   #packing = false;
   /** Numbers that were taken from the file, and not given out yet. */
@@ -140,11 +149,13 @@ export class SqliteStorage implements Storage {
   session({ at, letsGo = false }: SessionOptions = {}): Session {
     this.#checkOpen();
     const database = this.#database;
-    const session = new SqliteSession(
+    const view = new SqliteView(
       {
-        name: this.path,
+        path: this.path,
         readonly: this.readonly,
         checkOpen: () => this.#checkOpen(),
+        loadAt: (oid, at) =>
+          database.explain("read", () => this.#load(oid, this.#tidAt(at))),
         load: (oid, tid) =>
           database.explain("read", () => this.#load(oid, tid)),
         has: (oid, tid) => database.explain("read", () => this.#has(oid, tid)),
@@ -152,12 +163,12 @@ export class SqliteStorage implements Storage {
           database.explain("read", () => this.#tables.length(oid, tid)),
         allocate: (count) => this.#allocate(count),
         news: (tid) => database.explain("read", () => this.#tables.news(tid)),
-        commit: (session, records, accessed) =>
+        commit: (view, records, accessed) =>
           database.explain(
             "commit to",
-            () => this.#commit(session, records, accessed),
+            () => this.#commit(view, records, accessed),
           ),
-        forget: (session) => this.#sessions.delete(session),
+        forget: (view) => this.#views.delete(view),
       },
       database.explain(
         "read",
@@ -166,8 +177,17 @@ export class SqliteStorage implements Storage {
       ),
       at !== undefined,
     );
-    this.#sessions.set(session, letsGo && at === undefined);
-    return session;
+    this.#views.set(view, letsGo && at === undefined);
+    return new StorageSession(view);
+  }
+
+  /**
+   * Calls `listener` after each commit of this object's sessions; not after
+   * those of other processes. See {@linkcode Storage.onCommit}.
+   */
+  onCommit(listener: (news: CommitNews) => void): () => void {
+    this.#checkOpen();
+    return this.#listeners.add(listener);
   }
 
   /**
@@ -180,14 +200,14 @@ export class SqliteStorage implements Storage {
    * @throws {StorageError} if another pack is under way, or it is told to keep the old file.
    * @throws {ReadonlyError} if the storage is read-only.
    */
-  pack(options?: PackOptions): PackProgress {
+  pack(options?: PackOptions): Progress {
     return packToEnd(this.packInSteps(options));
   }
 
   /** Does what `pack()` does, in steps. See {@linkcode Storage.packInSteps}. */
   packInSteps(
     { keep, prepack }: PackOptions = {},
-  ): Generator<PackProgress, void> {
+  ): Generator<Progress, void> {
     this.#checkOpen();
     if (this.readonly) {
       throw new ReadonlyError(
@@ -202,7 +222,7 @@ export class SqliteStorage implements Storage {
     return this.#steps(keep === undefined ? Infinity : cutOff(keep));
   }
 
-  *#steps(kept: Tid): Generator<PackProgress, void> {
+  *#steps(kept: Tid): Generator<Progress, void> {
     this.#checkOpen();
     if (this.#packing) {
       throw new StorageError(
@@ -230,7 +250,8 @@ export class SqliteStorage implements Storage {
   /** Closes the storage and every session on it. Closing twice is fine. */
   close(): void {
     if (this.#closed) return;
-    for (const session of [...this.#sessions.keys()]) session.close();
+    for (const view of [...this.#views.keys()]) view.close();
+    this.#listeners.clear();
     this.#closed = true;
     try {
       this.#giveBack();
@@ -255,7 +276,7 @@ export class SqliteStorage implements Storage {
   /** Returns the oldest moment that must be readable, at most `newest`. */
   #oldest(newest: Tid): Tid {
     let oldest = newest;
-    for (const [{ tid }, letsGo] of this.#sessions) {
+    for (const [{ tid }, letsGo] of this.#views) {
       if (!letsGo && tid < oldest) oldest = tid;
     }
     return oldest;
@@ -304,7 +325,6 @@ export class SqliteStorage implements Storage {
   }
 
   #allocate(count: number): Oid[] {
-    checkCount(count);
     const oids: Oid[] = [];
     if (count > 0 && this.#rootIsFree) {
       oids.push(ROOT_OID);
@@ -353,19 +373,30 @@ export class SqliteStorage implements Storage {
   }
 
   #commit(
-    session: SqliteSession,
+    view: SqliteView,
     records: Records,
     accessed: (oid: Oid) => boolean,
   ): CommitResult {
     const result = this.#database.write((): CommitResult => {
-      const { state, changed, removed } = this.#tables.news(session.tid);
-      session.noteRemoved(removed);
-      if (changed.some(accessed)) return { invalid: changed };
-      if (session.knowsRemoved) this.#checkReferences(session, records);
-      const next = nextAfter(records, state.next);
+      const { state, changed, removed } = this.#tables.news(view.tid);
+      view.noteRemoved(removed);
+      if (changed.some(accessed)) {
+        return { invalid: changed, newest: state.tid };
+      }
+      if (view.knowsRemoved) {
+        checkReferences(
+          records,
+          (oid) => view.removed.has(oid) && !this.#tables.place(oid)?.revision,
+        );
+      }
+      const next = nextAfter(records.keys(), state.next);
       return { tid: this.#tables.store(state, records, next), changed };
     });
-    if ("tid" in result) this.#noteStored(records);
+    if ("tid" in result) {
+      this.#noteStored(records);
+      const { tid } = result;
+      this.#listeners.tell(() => ({ tid, oids: [...records.keys()] }));
+    }
     return result;
   }
 
@@ -376,31 +407,4 @@ export class SqliteStorage implements Storage {
       if (oid >= this.#free && oid < this.#freeEnd) this.#free = oid + 1;
     }
   }
-
-  // A program may hold on to an object that a pack has removed since, and put
-  // it into another one without ever reading it: no invalidation can stop that.
-  #checkReferences(session: SqliteSession, records: Records): void {
-    const isGone = (reference: Oid) =>
-      session.removed.has(reference) && !records.has(reference) &&
-      !this.#tables.place(reference)?.revision;
-    for (const [oid, record] of records) {
-      const gone = findReference(record, isGone);
-      if (gone === undefined) continue;
-      throw new StorageError(
-        `Cannot commit object #${oid}: it refers to object #${gone}, which nothing referred to and a pack has removed; abort and make that object anew`,
-      );
-    }
-  }
-}
-
-/** Returns the first number that is free after a commit. */
-function nextAfter(records: Records, free: Oid): Oid {
-  let next = free;
-  for (const oid of records.keys()) if (oid >= next) next = oid + 1;
-  if (next - free <= LONGEST_LEAP) return next;
-  throw new StorageError(
-    `Cannot commit object #${
-      next - 1
-    }: numbers from ${free} on are free; allocate them first`,
-  );
 }

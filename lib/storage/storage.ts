@@ -23,9 +23,10 @@ export type CommitResult =
   | { readonly tid: Tid; readonly changed: readonly Oid[] }
   /**
    * Nothing was stored: these objects were changed since the session's
-   * snapshot. The snapshot has not moved; `sync()` moves it.
+   * snapshot, the last of them by the transaction `newest`, if that is known.
+   * The snapshot has not moved; `sync()` moves it.
    */
-  | { readonly invalid: readonly Oid[] };
+  | { readonly invalid: readonly Oid[]; readonly newest?: Tid };
 
 /**
  * What others have changed, as {@linkcode Session.sync} tells: numbers of
@@ -34,8 +35,8 @@ export type CommitResult =
  */
 export type Changed = Oid[] | "everything" | "replaced";
 
-/** How far a {@linkcode Storage.pack} has come. */
-export interface PackProgress {
+/** How far packing, or copying a database, has come. */
+export interface Progress {
   /** Records copied so far. */
   readonly records: number;
   /** Bytes written so far. */
@@ -121,8 +122,45 @@ export interface TransactionInfo {
   readonly user?: string;
 }
 
+/**
+ * What a storage can do beyond what every storage can: whoever wants to know
+ * need not try. What it lacks it refuses with a `StorageError`.
+ */
+export interface StorageFeatures {
+  /** It keeps notes and users with commits. */
+  readonly notes: boolean;
+  /** It has sessions at moments of the past, and loads older states of an object. */
+  readonly past: boolean;
+  /** It tells what was in the past: it is a {@linkcode HistoricalStorage}. */
+  readonly history: boolean;
+  /** A pack can `keep` what is newer than a moment. */
+  readonly keep: boolean;
+  /** A pack can keep the old file (`prepack`). */
+  readonly prepack: boolean;
+}
+
+/** A transaction, as it is told to {@linkcode Storage.onCommit}. */
+export interface CommitNews {
+  /** Its number. */
+  readonly tid: Tid;
+  /** The objects that it stored. */
+  readonly oids: readonly Oid[];
+  /** What it was for, if that was said. */
+  readonly note?: string;
+  /** Who made it, if that was said. */
+  readonly user?: string;
+}
+
 /** Where committed records live. Shared: any number of sessions may be open on it. */
 export interface Storage extends Disposable {
+  /** What it can do. */
+  readonly features: StorageFeatures;
+  /**
+   * Calls `listener` after each commit that is made through this object, when
+   * the program's synchronous work has come to its end; returns how to stop
+   * that. A storage that lacks it cannot tell.
+   */
+  onCommit?(listener: (news: CommitNews) => void): () => void;
   /**
    * Tells this database from others: 32 hexadecimal digits, of 16 random bytes
    * that it gets when it is made and keeps for good. A server tells it to its
@@ -149,7 +187,7 @@ export interface Storage extends Disposable {
    *
    * @throws {StorageError} if the storage cannot keep what it is told to.
    */
-  pack(options?: PackOptions): PackProgress;
+  pack(options?: PackOptions): Progress;
   /**
    * Packs in steps, so that a server can go on serving: one for each step of
    * the iteration, and commits and loads may happen between them. What it is
@@ -158,7 +196,7 @@ export interface Storage extends Disposable {
    *
    * @throws {StorageError} if the storage cannot keep what it is told to.
    */
-  packInSteps(options?: PackOptions): Iterable<PackProgress>;
+  packInSteps(options?: PackOptions): Iterable<Progress>;
   /** Closes the storage and every session on it. Closing twice is fine. */
   close(): void;
 }
@@ -173,13 +211,16 @@ export interface Session extends Disposable {
    */
   allocate(count: number): Oid[];
   /**
-   * Returns a record as of the snapshot. The bytes are the caller's own to
-   * read; they must not be changed.
+   * Returns a record as of the snapshot, or as of an earlier moment `at`, which
+   * needs `features.past`. The bytes are the caller's own to read; they must not
+   * be changed.
    *
-   * @throws {ObjectNotFoundError} if there is no such object in the snapshot.
+   * @throws {ObjectNotFoundError} if there is no such object in the snapshot,
+   * or there was none at that moment.
    * @throws {ReadConflictError} if the storage no longer has that revision.
+   * @throws {StorageError} if it cannot read that moment.
    */
-  load(oid: Oid): Uint8Array;
+  load(oid: Oid, at?: Tid): Uint8Array;
   /** Like `load` for each number, in one request where there is a network. */
   loadMany(oids: readonly Oid[]): Uint8Array[];
   /** Whether there is an object of this number in the snapshot. It costs less than to load it. */

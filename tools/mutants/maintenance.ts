@@ -86,7 +86,7 @@ const list: MutantList = {
     {
       bug: "one full backup too many is removed",
       file: "lib/maintenance/backup.ts",
-      find: ".at(-keep)?.id",
+      find: ".at(-keepLast)?.id",
       replace: ".at(1 - keep)?.id",
     },
     {
@@ -188,8 +188,8 @@ const list: MutantList = {
     {
       bug: "the transaction that was asked for is not restored",
       file: "lib/maintenance/restore.ts",
-      find: "if (moment.tid > limit)",
-      replace: "if (moment.tid >= limit)",
+      find: "if (point.tid > limit)",
+      replace: "if (point.tid >= limit)",
       tests: ["restore"],
     },
     {

@@ -159,34 +159,34 @@ const list: MutantList = {
     },
     {
       bug: "a session that was closed still holds its snapshot",
-      file: "lib/storage/sqlite/session.ts",
+      file: "lib/storage/sqlite/view.ts",
       find: "this.#owner.forget(this);",
       replace: "",
     },
     {
       bug:
         "a session forgets what one pack removed when another removes nothing",
-      file: "lib/storage/sqlite/session.ts",
+      file: "lib/storage/sqlite/view.ts",
       find: "this.knowsRemoved ||= oids.length > 0;",
       replace: "this.knowsRemoved = oids.length > 0;",
     },
     {
       bug: "a session does not learn what packs have removed",
-      file: "lib/storage/sqlite/session.ts",
+      file: "lib/storage/sqlite/view.ts",
       find: "this.noteRemoved(news.removed);",
       replace: "",
     },
     {
       bug: "a session of the past commits",
-      file: "lib/storage/sqlite/session.ts",
-      find: 'if (this.#past) throw this.#refusal("commit to");',
+      file: "lib/storage/session.ts",
+      find: 'if (view.isPast) throw this.#refusal("commit to");',
       replace: "",
     },
     {
       bug: "a conflict is not seen",
       file: "lib/storage/sqlite_storage.ts",
-      find: "if (changed.some(accessed)) return { invalid: changed };",
-      replace: "",
+      find: "if (changed.some(accessed)) {",
+      replace: "if (changed === undefined) {",
     },
     {
       bug: "a number that somebody used without asking is given out again",
@@ -214,7 +214,7 @@ const list: MutantList = {
     {
       bug: "a database whose root is lost is opened",
       file: "lib/storage/sqlite/tables.ts",
-      find: "if (state.root === 1 && !root) {",
+      find: "if (state.root !== root) {",
       replace: "if (false) {",
       tests: DAMAGE,
     },

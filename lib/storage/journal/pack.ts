@@ -17,9 +17,9 @@ import { Journal, type NewEntry } from "./journal.ts";
 import { type BlockHead, BlockKind } from "./format.ts";
 import { type Beside, checkPrepack, removeLeftover } from "./leftover.ts";
 import {
-  blockAt,
   entriesOf,
   findMoment,
+  JournalCursor,
   metadataOf,
   oldestMoment,
 } from "./history.ts";
@@ -27,7 +27,7 @@ import { cutOff } from "../moment.ts";
 import { OidQueue } from "../oid_queue.ts";
 import { OidSet } from "../oid_set.ts";
 import { createJournal } from "./recovery.ts";
-import type { PackOptions, PackProgress, Tid } from "../storage.ts";
+import type { PackOptions, Progress, Tid } from "../storage.ts";
 
 /** So many bytes of records share a block. */
 const BLOCK = 1024 * 1024;
@@ -140,7 +140,7 @@ export class JournalPack {
   }
 
   /** Does all of it, in steps. */
-  *run(): Generator<PackProgress, void> {
+  *run(): Generator<Progress, void> {
     this.#mark(ROOT_OID);
     yield* this.#copyMarked();
     this.#seal();
@@ -190,7 +190,7 @@ export class JournalPack {
   }
 
   /** Copies what objects were at the moment, and all that they lead to. */
-  *#copyMarked(): Generator<PackProgress, void> {
+  *#copyMarked(): Generator<Progress, void> {
     const from = this.#from;
     for (;;) {
       const oid = this.#queue.shift();
@@ -218,18 +218,17 @@ export class JournalPack {
   }
 
   /** Takes over what was committed since. */
-  *#catchUp(): Generator<PackProgress, void> {
-    const from = this.#from;
-    while (this.#at < from.end) {
-      const head = blockAt(from, this.#at);
+  *#catchUp(): Generator<Progress, void> {
+    const cursor = new JournalCursor(this.#from, this.#at);
+    for (const head of cursor.forward()) {
       if (head.kind === BlockKind.transaction) yield* this.#takeOver(head);
-      this.#at += head.length;
+      this.#at = cursor.at;
       this.#inBlock = 0;
       if (this.#isDue(LOOK)) yield this.#progress();
     }
   }
 
-  *#takeOver(head: BlockHead): Generator<PackProgress, void> {
+  *#takeOver(head: BlockHead): Generator<Progress, void> {
     const from = this.#from;
     // What it may need of what was there before, and nothing led to until now;
     // also what its own objects were before, so that it can be undone.
@@ -342,7 +341,7 @@ export class JournalPack {
     return true;
   }
 
-  #progress(): PackProgress {
+  #progress(): Progress {
     return { records: this.#records, bytes: this.#bytes };
   }
 }

@@ -4,7 +4,6 @@
  *
  * @module
  */
-import { crc32 } from "node:zlib";
 import { getUint64, viewOf } from "../../serialize/bytes.ts";
 import { DamagedFileError, StorageError } from "../../errors.ts";
 import {
@@ -13,7 +12,8 @@ import {
   readFully,
   writeFully,
 } from "../../files/file.ts";
-import { ChunkReader } from "./chunk_reader.ts";
+import { BlockCursor, BlockReader } from "./blocks.ts";
+import { ChunkReader, READ_PIECE } from "./chunk_reader.ts";
 import { Journal, type Repair } from "./journal.ts";
 import {
   BLOCK_HEAD,
@@ -21,7 +21,6 @@ import {
   type BlockHead,
   BlockKind,
   checkMagic,
-  decodeBlockHead,
   decodeHeader,
   decodeSlot,
   encodeHeader,
@@ -33,7 +32,7 @@ import {
   SLOTS,
   withNewIdentity,
 } from "./format.ts";
-import { writeOwnIdentity } from "./blocks.ts";
+import { writeOwnIdentity } from "./commit_points.ts";
 import { DamagedPage, type IndexBlock, readIndexBlock } from "./index.ts";
 
 /** How to open a journal. */
@@ -43,9 +42,6 @@ export interface OpenOptions {
   readonly sync: boolean;
   readonly indexInMemory: boolean;
 }
-
-/** How much is read at once where it is not kept. */
-const PIECE = 1024 * 1024;
 
 /** Returns the journal of an open file, which is made one if it is empty. */
 export function openJournal(
@@ -191,9 +187,9 @@ class Recovery {
     journal.index.check();
     const offset = journal.indexOffset;
     if (offset === 0) return;
-    const bytes = journal.reader.bytes(offset, BLOCK_HEAD, journal.end);
-    const head = decodeBlockHead(this.#bytes(bytes), offset);
-    if (head === undefined || !this.#hasGoodChecksum(head, journal.end)) {
+    const blocks = this.#blocks(journal.end);
+    const head = blocks.find(offset);
+    if (head === undefined || !blocks.isIntact(head)) {
       throw new DamagedPage(offset);
     }
   }
@@ -302,11 +298,12 @@ class Recovery {
   // `journal.end` is before it then.
   #scan(size: number): void {
     const journal = this.#journal;
-    while (journal.end < size) {
-      const head = this.#head(size);
-      if (head === undefined) break;
-      this.#take(head, size);
-    }
+    const blocks = this.#blocks(size);
+    const cursor = new BlockCursor(blocks, {
+      at: journal.end,
+      damaged: (_, why) => this.#damaged(why),
+    });
+    for (const head of cursor.forward()) this.#take(head, blocks);
     if (journal.endsWithCopy) {
       throw this.#damaged("what a pack wrote ends too early");
     }
@@ -317,43 +314,32 @@ class Recovery {
     }
   }
 
-  /** Returns the next block's head, `undefined` if there is no whole block. */
-  #head(size: number): BlockHead | undefined {
-    const { end: offset, reader, tid, next } = this.#journal;
-    const left = size - offset;
-    if (left < BLOCK_HEAD) return undefined;
-    const bytes = this.#bytes(reader.bytes(offset, BLOCK_HEAD, size));
-    const head = decodeBlockHead(bytes, offset);
-    if (head === undefined) {
-      if (this.#isZero(offset, size)) return undefined;
-      throw this.#damaged("there is no good block");
-    }
-    if (head.length > left) return undefined;
-    const late = head.kind === BlockKind.transaction
-      ? head.tid > tid
-      : head.tid >= tid;
-    if (!late || head.next < next) {
-      throw this.#damaged("the block is older than the one before it");
-    }
-    if (head.length === left) {
-      const at = size - BLOCK_TRAILER;
-      const trailer = this.#bytes(reader.bytes(at, BLOCK_TRAILER, size));
-      if (trailer.every((byte) => byte === 0)) return undefined;
-    }
-    return head;
+  /** Reads the blocks up to the size that the file had. */
+  #blocks(size: number): BlockReader {
+    const source = { reader: this.#journal.reader, end: size };
+    return new BlockReader(source, () =>
+      new StorageError(
+        `Cannot open ${this.name}: it became shorter while it was read`,
+      ));
   }
 
-  #take(head: BlockHead, size: number): void {
+  #take(head: BlockHead, blocks: BlockReader): void {
     const journal = this.#journal;
     const end = head.offset + head.length;
-    const good = this.#hasGoodChecksum(head, size);
+    const late = head.kind === BlockKind.transaction
+      ? head.tid > journal.tid
+      : head.tid >= journal.tid;
+    if (!late || head.next < journal.next) {
+      throw this.#damaged("the block is older than the one before it");
+    }
+    const good = blocks.isIntact(head);
     if (head.kind === BlockKind.index) {
       // An index block holds nothing that is not elsewhere, so a bad one is
       // no loss; unless it is the end of what a pack wrote.
       if (good) journal.endsWithCopy = false;
     } else {
       if (!good) throw this.#damaged("the block's checksum is wrong");
-      this.#takeEntries(head, size);
+      this.#takeEntries(head, blocks);
       journal.endsWithCopy = head.kind === BlockKind.copy;
     }
     journal.tid = head.tid;
@@ -361,17 +347,15 @@ class Recovery {
     journal.end = end;
   }
 
-  #takeEntries(head: BlockHead, size: number): void {
-    const { index, reader } = this.#journal;
+  #takeEntries(head: BlockHead, blocks: BlockReader): void {
+    const { index } = this.#journal;
     const last = head.offset + head.length - BLOCK_TRAILER;
     let at = head.offset + BLOCK_HEAD + head.metadata;
     for (let i = 0; i < head.count; i++) {
       // A record begins with its oid.
       const room = last - at - ENTRY_HEAD;
       if (room < 12) throw this.#damaged("the block has too few entries");
-      const view = viewOf(
-        this.#bytes(reader.bytes(at, ENTRY_HEAD + 8, size)),
-      );
+      const view = viewOf(blocks.bytes(at, ENTRY_HEAD + 8));
       const length = view.getUint32(4);
       const oid = getUint64(view, ENTRY_HEAD);
       if (length < 12 || length > room || oid >= head.next) {
@@ -381,28 +365,6 @@ class Recovery {
       at += ENTRY_HEAD + length;
     }
     if (at !== last) throw this.#damaged("the block has too many bytes");
-  }
-
-  #hasGoodChecksum(head: BlockHead, size: number): boolean {
-    const { reader } = this.#journal;
-    const last = head.offset + head.length - 4;
-    let crc = 0;
-    for (let at = head.offset; at < last; at += PIECE) {
-      const length = Math.min(PIECE, last - at);
-      crc = crc32(this.#bytes(reader.bytes(at, length, size)), crc);
-    }
-    const view = viewOf(this.#bytes(reader.bytes(last - 8, 12, size)));
-    return getUint64(view, 0) === head.length && view.getUint32(8) === crc;
-  }
-
-  #isZero(from: number, to: number): boolean {
-    const { reader } = this.#journal;
-    for (let at = from; at < to; at += PIECE) {
-      const length = Math.min(PIECE, to - at);
-      const bytes = this.#bytes(reader.bytes(at, length, to));
-      if (bytes.some((byte) => byte !== 0)) return false;
-    }
-    return true;
   }
 
   #writeIndex(): void {
@@ -423,8 +385,8 @@ class Recovery {
       const tail = this.files.open(path, { write: true, createNew: true });
       try {
         this.files.copyAccess(this.path, path);
-        for (let at = from; at < to; at += PIECE) {
-          const bytes = new Uint8Array(Math.min(PIECE, to - at));
+        for (let at = from; at < to; at += READ_PIECE) {
+          const bytes = new Uint8Array(Math.min(READ_PIECE, to - at));
           const count = readFully(this.file, bytes, at);
           writeFully(tail, bytes.subarray(0, count), at - from);
         }
@@ -443,13 +405,6 @@ class Recovery {
       }
       return path;
     }
-  }
-
-  #bytes(bytes: Uint8Array | undefined): Uint8Array {
-    if (bytes !== undefined) return bytes;
-    throw new StorageError(
-      `Cannot open ${this.name}: it became shorter while it was read`,
-    );
   }
 
   #damaged(why: string): DamagedFileError {

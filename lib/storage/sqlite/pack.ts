@@ -8,7 +8,7 @@ import {
   recordReferences,
   ROOT_OID,
 } from "../../serialize/record.ts";
-import { LARGEST_OID } from "../session.ts";
+import { LARGEST_OID } from "../limits.ts";
 import { now } from "../moment.ts";
 import { OidQueue } from "../oid_queue.ts";
 import { OidSet } from "../oid_set.ts";
@@ -16,7 +16,7 @@ import type { SqliteDatabase } from "./database.ts";
 import type { Row } from "./library.ts";
 import { unpackOids } from "./rows.ts";
 import type { Removal, SqliteTables } from "./tables.ts";
-import type { PackProgress, Tid } from "../storage.ts";
+import type { Progress, Tid } from "../storage.ts";
 
 /** A step ends after this many bytes or records: some milliseconds. */
 const STEP_BYTES = 256 * 1024;
@@ -42,7 +42,7 @@ export function* packSqlite(
   database: SqliteDatabase,
   tables: SqliteTables,
   oldest: (newest: Tid) => Tid,
-): Generator<PackProgress, void> {
+): Generator<Progress, void> {
   const seen = new OidSet();
   const queue = new OidQueue();
   let records = 0;
