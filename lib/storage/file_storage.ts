@@ -18,7 +18,7 @@ import { describeHolder } from "../files/lock.ts";
 import type { Journal, Repair } from "./journal/journal.ts";
 import { identityIn } from "./journal/format.ts";
 import {
-  findMoment,
+  commitPointAt,
   hadTransaction,
   revisionsOf,
   transactionsOf,
@@ -27,7 +27,7 @@ import { JournalPack } from "./journal/pack.ts";
 import type { Records } from "./check_records.ts";
 import { type Backend, Sessions, type Snapshot } from "./snapshots.ts";
 import { recordsBefore } from "./journal/undo.ts";
-import { encodeMetadata, type Notes } from "./notes.ts";
+import { encodeNotes, type Notes } from "./notes.ts";
 import { cutOff, nextTid } from "./moment.ts";
 import { packToEnd } from "./pack.ts";
 import { openJournal } from "./journal/recovery.ts";
@@ -412,7 +412,7 @@ export class FileStorage implements HistoricalStorage {
       snapshotAt: (moment) =>
         new JournalSnapshot(
           this.#journal,
-          findMoment(this.#journal, moment).tid,
+          commitPointAt(this.#journal, moment).tid,
         ),
       holds: (oid) => this.#journal.holds(oid),
       append: (records, next, notes) => this.#append(records, next, notes),
@@ -422,7 +422,7 @@ export class FileStorage implements HistoricalStorage {
   #append(records: Records, next: Oid, notes: Notes): Tid {
     for (const oid of records.keys()) this.#pack?.changing(oid);
     const tid = nextTid(this.#journal.tid);
-    this.#journal.append(records, tid, next, encodeMetadata(notes));
+    this.#journal.append(records, tid, next, encodeNotes(notes));
     return tid;
   }
 
