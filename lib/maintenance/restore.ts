@@ -7,13 +7,16 @@ import { messageOf } from "../message.ts";
 import { DamagedFileError, StorageError } from "../errors.ts";
 import { disk, type Files, type OpenFile, writeFully } from "../files/file.ts";
 import {
-  clearPointers,
   type CommitPoint,
   commitPoints,
   notesAt,
   pieces,
-  readHeader,
 } from "../storage/journal/commit_points.ts";
+import {
+  clearPointers,
+  readHeader,
+  renewIdentity,
+} from "../storage/journal/header.ts";
 
 import { openOn } from "../storage/file_storage.ts";
 import { describeTid, tidOf, timeOf } from "../storage/moment.ts";
@@ -200,6 +203,8 @@ export async function writeRestored(
     try {
       await fill(part);
       clearPointers(part);
+      // What a number meant after the moment, it will not mean here.
+      renewIdentity(part, from);
       part.sync();
     } finally {
       part.close();

@@ -17,8 +17,10 @@ import { disk, type Files, type OpenFile } from "../files/file.ts";
 import { describeHolder } from "../files/lock.ts";
 import type { Journal } from "./journal/journal.ts";
 import type { Repair } from "./journal/repair.ts";
+import { identityIn } from "./journal/format.ts";
 import {
   commitPointAt,
+  hadTransaction,
   revisionsOf,
   transactionsOf,
 } from "./journal/history.ts";
@@ -167,6 +169,17 @@ export class FileStorage implements HistoricalStorage {
       file.close();
       throw explain(error, path);
     }
+  }
+
+  /** Tells this database from others. See {@linkcode Storage.identity}. */
+  get identity(): string {
+    return identityIn(this.#journal.header);
+  }
+
+  /** Whether there was such a transaction. See {@linkcode Storage.knows}. */
+  knows(tid: Tid): boolean {
+    this.#sessions.checkOpen();
+    return hadTransaction(this.#journal, tid);
   }
 
   /** How many bytes the file has. */

@@ -29,7 +29,9 @@ import {
   HEADER_SIZE,
   POINTER_SIZE,
   POINTERS,
+  withNewIdentity,
 } from "./format.ts";
+import { writeOwnIdentity } from "./header.ts";
 import { DamagedPage, type IndexBlock, readIndexBlock } from "./index.ts";
 
 /** How to open a journal. */
@@ -67,7 +69,7 @@ export class Recovery {
     readonly file: OpenFile,
     readonly path: string,
     readonly name: string,
-    private readonly header: Header,
+    private header: Header,
     private readonly options: OpenOptions,
   ) {
     this.#journal = this.#blank();
@@ -193,6 +195,9 @@ export class Recovery {
         const bytes = size - offset;
         this.#repairs.push({ kind: "cut", offset, bytes, saved });
       }
+      // What a number meant in what is lost, it will not mean from now on.
+      this.header = journal.header = withNewIdentity(this.header);
+      writeOwnIdentity(this.file, this.header);
       repaired = true;
     }
     if (journal.end < size && !this.options.readonly) {

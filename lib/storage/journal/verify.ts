@@ -21,9 +21,9 @@ import {
   decodeHeader,
   decodePointer,
   ENTRY_HEAD,
-  HEADER_HEAD,
   HEADER_SIZE,
   isUnfinishedHeader,
+  OWN_IDENTITY,
   POINTER_SIZE,
   POINTERS,
 } from "./format.ts";
@@ -127,7 +127,7 @@ export class JournalVerifier {
     const [first, second] = POINTERS;
     for (
       const [from, to] of [
-        [HEADER_HEAD, first],
+        [OWN_IDENTITY.to, first],
         [first + POINTER_SIZE, second],
         [second + POINTER_SIZE, HEADER_SIZE],
       ] as const
