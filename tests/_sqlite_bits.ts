@@ -5,7 +5,7 @@ import { DamagedFileError, DharaError } from "../lib/errors.ts";
 import { SqliteStorage } from "../lib/storage/sqlite_storage.ts";
 import type { Session } from "../lib/storage/storage.ts";
 import { verify } from "../lib/maintenance/verify.ts";
-import { store, textOf, textRecord } from "./storage_suite.ts";
+import { store, textOf, textRecord } from "../lib/testing/records.ts";
 
 /** A small file, and what a session on it reads at each moment. */
 export interface Sample {

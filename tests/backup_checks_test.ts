@@ -11,7 +11,7 @@ import { FileStorage } from "../lib/storage/file_storage.ts";
 import { restoreOn } from "../lib/maintenance/restore.ts";
 import { verifyOn } from "../lib/maintenance/verify.ts";
 import { dhara, inDirectory } from "./_dhara.ts";
-import { store, textOf, textRecord } from "./storage_suite.ts";
+import { store, textOf, textRecord } from "../lib/testing/records.ts";
 
 /** A database to back up, and where its backups go. */
 interface Place {

@@ -18,7 +18,7 @@ import { FileStorage } from "../lib/storage/file_storage.ts";
 import { restore, restorePoints } from "../lib/maintenance/restore.ts";
 import { verify } from "../lib/maintenance/verify.ts";
 import { dhara, inDirectory, startServer } from "./_dhara.ts";
-import { store, textOf, textRecord } from "./storage_suite.ts";
+import { store, textOf, textRecord } from "../lib/testing/records.ts";
 
 function test(name: string, run: (directory: string) => Promise<void>): void {
   Deno.test(name, () => inDirectory(run));

@@ -13,7 +13,7 @@ import type {
   Tid,
 } from "../lib/storage/storage.ts";
 import { ServerWorker, type Task } from "./_server_worker.ts";
-import { storageSuite, type Trial } from "./storage_suite.ts";
+import { type StorageTrial, testStorage } from "../lib/testing/mod.ts";
 
 /**
  * A client storage with what protocol 1 lacks and the suite counts on: tids
@@ -101,7 +101,7 @@ class Adapted implements Storage {
   }
 }
 
-async function makeTrial(task: Task): Promise<Trial> {
+async function makeTrial(task: Task): Promise<StorageTrial> {
   let server = await ServerWorker.start(task);
   let storage = new Adapted(server);
   return {
@@ -128,7 +128,7 @@ const options = {
   remote: true,
 };
 
-storageSuite("a client of MemoryStorage", async () => {
+testStorage("a client of MemoryStorage", async () => {
   const { reopen: _, ...trial } = await makeTrial({});
   return trial;
 }, options);
@@ -139,7 +139,7 @@ for (
     ["SqliteStorage", "data.sqlite"],
   ]
 ) {
-  storageSuite(`a client of ${name}`, async () => {
+  testStorage(`a client of ${name}`, async () => {
     const directory = await Deno.makeTempDir();
     const trial = await makeTrial({ file: `${directory}/${file}` });
     return {

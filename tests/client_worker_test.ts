@@ -2,7 +2,8 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { ServerUnavailableError } from "../lib/errors.ts";
 import { SocketWorker } from "../lib/client/blocking_socket.ts";
-import { LOADER, PROGRAM } from "../lib/client/worker.ts";
+import { LOADER } from "../lib/client/shared_loader.ts";
+import { SOCKET_PROGRAM } from "../lib/client/socket_program.ts";
 import { ClientStorage } from "../lib/client/client_storage.ts";
 import { inDirectory } from "./_dhara.ts";
 import { ServerWorker } from "./_server_worker.ts";
@@ -42,25 +43,31 @@ const EXPECTED = "[ 0, 1 ] []\n";
 
 Deno.test("the worker's texts have no error of types", async () => {
   await inDirectory(async (directory) => {
-    const types = JSON.stringify(
-      import.meta.resolve("../lib/client/worker.ts"),
-    );
+    const types = Object.entries({
+      "shared_loader": ["Ask", "Room", "SharedData", "Told"],
+      "socket_program": ["SocketData"],
+    }).flatMap(([file, names]) => {
+      const from = import.meta.resolve(`../lib/client/${file}.ts`);
+      return names.map((name) =>
+        `/** @typedef {import(${JSON.stringify(from)}).${name}} ${name} */\n`
+      );
+    }).join("");
     const check = async (texts: Record<string, string>) => {
       const files = Object.keys(texts).map((name) => `${directory}/${name}.js`);
       for (const [i, text] of Object.values(texts).entries()) {
         await Deno.writeTextFile(
           files[i]!,
-          `// @ts-check\n/** @typedef {import(${types}).WorkerData} WorkerData */\n${text}`,
+          `// @ts-check\n${types}${text}`,
         );
       }
       return await deno(["check", "-q", "--no-lock", ...files]);
     };
-    const good = await check({ LOADER, PROGRAM });
+    const good = await check({ LOADER, SOCKET_PROGRAM });
     assertEquals(good.code, 0, good.stderr);
-    const wrong = PROGRAM.replace("Slot.socket", "Slot.sockets");
+    const wrong = SOCKET_PROGRAM.replace("Slot.target", "Slot.targets");
     const { code, stderr } = await check({ wrong });
     assertEquals(code, 1, "nothing is checked at all");
-    assert(stderr.includes("'sockets' does not exist"), stderr);
+    assert(stderr.includes("'targets' does not exist"), stderr);
   });
 });
 

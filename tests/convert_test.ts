@@ -14,7 +14,7 @@ import {
 import { dhara, inDirectory, Running, startServer } from "./_dhara.ts";
 import { dump, fillWithEverything } from "./_every_value.ts";
 import { ServerWorker } from "./_server_worker.ts";
-import { store, textOf, textRecord } from "./storage_suite.ts";
+import { store, textOf, textRecord } from "../lib/testing/records.ts";
 
 Deno.test("convert() keeps everything, from each storage to each other and as text", async () => {
   await inDirectory(async (directory) => {

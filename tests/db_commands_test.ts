@@ -6,7 +6,7 @@ import { FileStorage } from "../lib/storage/file_storage.ts";
 import { openStorage } from "../lib/open_storage.ts";
 import { inDirectory } from "./_dhara.ts";
 import { inProcess } from "./_in_process.ts";
-import { store, textRecord } from "./storage_suite.ts";
+import { store, textRecord } from "../lib/testing/records.ts";
 
 function makeDatabase(path: string): void {
   using storage = new FileStorage(path);

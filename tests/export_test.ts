@@ -13,7 +13,7 @@ import {
 } from "../mod.ts";
 import { dhara, inDirectory } from "./_dhara.ts";
 import { dump, everyValue, fillWithEverything } from "./_every_value.ts";
-import { textRecord } from "./storage_suite.ts";
+import { textRecord } from "../lib/testing/records.ts";
 
 type State = Record<string, unknown>;
 

@@ -6,7 +6,7 @@ import {
   type FileStorageOptions,
   openOn,
 } from "../lib/storage/file_storage.ts";
-import { store, textOf, textRecord } from "./storage_suite.ts";
+import { store, textOf, textRecord } from "../lib/testing/records.ts";
 
 /** Counts the files that are open, and lets one kind of operation fail. */
 function watched(failing: string): { files: Files; open: () => number } {

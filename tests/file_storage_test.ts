@@ -25,7 +25,8 @@ import {
 import { BlockWriter } from "../lib/storage/journal/block_writer.ts";
 import { nextTid } from "../lib/storage/moment.ts";
 import { Faults } from "./_faulty_files.ts";
-import { storageSuite, store, textOf, textRecord } from "./storage_suite.ts";
+import { testStorage } from "../lib/testing/mod.ts";
+import { store, textOf, textRecord } from "../lib/testing/records.ts";
 
 function suite(
   name: string,
@@ -33,7 +34,7 @@ function suite(
   files?: Files,
   type: typeof FileStorage = FileStorage,
 ) {
-  storageSuite(name, () => {
+  testStorage(name, () => {
     const directory = Deno.makeTempDirSync();
     const path = `${directory}/test.dhara`;
     const open = () =>
@@ -503,9 +504,9 @@ test("a number far beyond those in use is refused", (path) => {
   }
 });
 
-test("metadata of a transaction is skipped", (path) => {
+test("notes that no Dhara has written are skipped", (path) => {
   make(path, "root");
-  const metadata = new TextEncoder().encode("from a later Dhara");
+  const notes = new TextEncoder().encode("from a later Dhara");
   const [oid, record] = textRecord(0, "new");
   const file = disk.open(path, { write: true });
   const offset = file.size();
@@ -514,13 +515,13 @@ test("metadata of a transaction is skipped", (path) => {
     kind: BlockKind.transaction,
     count: 1,
     offset,
-    length: BLOCK_HEAD + metadata.length + ENTRY_HEAD + record.length +
+    length: BLOCK_HEAD + notes.length + ENTRY_HEAD + record.length +
       BLOCK_TRAILER,
     tid,
     next: 7,
-    metadata: metadata.length,
+    notes: notes.length,
   });
-  writer.put(metadata);
+  writer.put(notes);
   writer.putEntry(record, tid, 0);
   writer.finish();
   file.close();

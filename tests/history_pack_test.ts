@@ -20,7 +20,7 @@ import {
 } from "../lib/storage/journal/format.ts";
 import type { HistoricalStorage } from "../lib/storage/storage.ts";
 import { Faults } from "./_faulty_files.ts";
-import { store, textOf, textRecord } from "./storage_suite.ts";
+import { store, textOf, textRecord } from "../lib/testing/records.ts";
 
 /** Runs a test with a path in a directory of its own. */
 function test(

@@ -5,7 +5,7 @@ import { ObjectNotFoundError, StorageError, UndoError } from "../lib/errors.ts";
 import type { Oid } from "../lib/serialize/record.ts";
 import { FileStorage, FileStorage2 } from "../lib/storage/file_storage.ts";
 import { verify } from "../lib/maintenance/verify.ts";
-import { textRecord } from "./storage_suite.ts";
+import { textRecord } from "../lib/testing/records.ts";
 
 interface Thing {
   readonly text: string;

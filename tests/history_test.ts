@@ -13,7 +13,7 @@ import { Persistent } from "../lib/persistent/persistent.ts";
 import { FileStorage } from "../lib/storage/file_storage.ts";
 import { MemoryStorage } from "../lib/storage/memory_storage.ts";
 import { isHistorical, type Session } from "../lib/storage/storage.ts";
-import { store, textOf, textRecord } from "./storage_suite.ts";
+import { store, textOf, textRecord } from "../lib/testing/records.ts";
 import { PersistentDict } from "../mod.ts";
 
 /** Runs a test with a path in a directory of its own. */

@@ -18,7 +18,7 @@ import {
 } from "../lib/storage/journal/format.ts";
 import { PAGE_SIZE } from "../lib/storage/journal/index.ts";
 import { verify } from "../lib/maintenance/verify.ts";
-import { store, textOf, textRecord } from "./storage_suite.ts";
+import { store, textOf, textRecord } from "../lib/testing/records.ts";
 
 const LARGEST = Number.MAX_SAFE_INTEGER;
 
@@ -42,7 +42,7 @@ function write(
       length,
       tid: 1,
       next,
-      metadata: 0,
+      notes: 0,
     });
     for (const [, record] of records) writer.putEntry(record, 1, 0);
     writer.finish();

@@ -8,7 +8,7 @@ import {
 } from "../lib/serialize/record.ts";
 import { FileStorage } from "../lib/storage/file_storage.ts";
 import type { Session } from "../lib/storage/storage.ts";
-import { store } from "./storage_suite.ts";
+import { store } from "../lib/testing/records.ts";
 
 const long = Deno.env.get("DHARA_TEST_LONG") !== undefined;
 

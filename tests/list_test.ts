@@ -778,8 +778,24 @@ Deno.test("PersistentList refuses indexes that no item can have, and leaves noth
     assertEquals(any[index], undefined);
     assert(!(index in list));
   }
-  assertThrows(() => any[4294967294] = 5, RangeError, "a list has no holes");
-  assertThrows(() => list.length = 4294967295, RangeError, "has no holes");
+  for (
+    const far of [
+      () => any[4294967294] = 5,
+      () => Object.defineProperty(list, "4294967294", { value: 5 }),
+    ]
+  ) {
+    assertThrows(
+      far,
+      RangeError,
+      "Cannot assign item 4294967294 of a list of 1 items: a list has no holes",
+    );
+  }
+  assertThrows(() => any[2 ** 24 + 2] = 5, RangeError, "16777216 items are");
+  assertThrows(
+    () => list.length = 4294967295,
+    RangeError,
+    "Cannot make a list of 1 items one of 4294967295: a list has no holes",
+  );
   for (
     const odd of [
       { get: () => 1 },

@@ -17,7 +17,7 @@ import {
   type Operation,
   SimulatedDisk,
 } from "./_simulated_disk.ts";
-import { store, textOf, textRecord } from "./storage_suite.ts";
+import { store, textOf, textRecord } from "../lib/testing/records.ts";
 
 const FROM = "a.dhara";
 const TO = "b";

@@ -1,8 +1,9 @@
 import { assertEquals } from "@std/assert";
 import { MemoryStorage } from "../lib/storage/memory_storage.ts";
-import { storageSuite, store, textOf, textRecord } from "./storage_suite.ts";
+import { testStorage } from "../lib/testing/mod.ts";
+import { store, textOf, textRecord } from "../lib/testing/records.ts";
 
-storageSuite("MemoryStorage", () => {
+testStorage("MemoryStorage", () => {
   const storage = new MemoryStorage();
   return { storage, dispose: () => storage.close() };
 });

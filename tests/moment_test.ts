@@ -2,7 +2,7 @@ import { assertEquals, assertThrows } from "@std/assert";
 import { StorageError } from "../lib/errors.ts";
 import { MemoryStorage } from "../lib/storage/memory_storage.ts";
 import { cutOff, now, tidOf, timeOf } from "../lib/storage/moment.ts";
-import { store, textRecord } from "./storage_suite.ts";
+import { store, textRecord } from "../lib/testing/records.ts";
 
 /** Does something while the clock says this. */
 function at(milliseconds: number, act: () => void): void {

@@ -14,7 +14,7 @@ import {
 import { checkRecords } from "../lib/storage/check_records.ts";
 import { createJournal } from "../lib/storage/journal/recovery.ts";
 import { SimulatedDisk } from "./_simulated_disk.ts";
-import { store, textOf, textRecord } from "./storage_suite.ts";
+import { store, textOf, textRecord } from "../lib/testing/records.ts";
 
 const NO_METADATA = new Uint8Array();
 
@@ -48,7 +48,7 @@ test("a journal beyond 4 GiB is as any other", (directory) => {
       length: end - HEADER_SIZE,
       tid: 0,
       next: 0,
-      metadata: 0,
+      notes: 0,
     });
     file.write(hole, HEADER_SIZE);
     file.truncate(end);

@@ -5,7 +5,7 @@ import { MemoryStorage } from "../lib/storage/memory_storage.ts";
 import { pack, type PackWork } from "../lib/storage/pack.ts";
 import { OidQueue } from "../lib/storage/oid_queue.ts";
 import type { Storage } from "../lib/storage/storage.ts";
-import { store, textOf, textRecord } from "./storage_suite.ts";
+import { store, textOf, textRecord } from "../lib/testing/records.ts";
 
 /** Runs a test on each storage that packs in steps. */
 function test(name: string, run: (storage: Storage) => void): void {

@@ -10,7 +10,7 @@ import type { Oid } from "../lib/serialize/record.ts";
 import { type FileStorage, openOn } from "../lib/storage/file_storage.ts";
 import type { Session } from "../lib/storage/storage.ts";
 import { SimulatedDisk } from "./_simulated_disk.ts";
-import { store, textOf, textRecord } from "./storage_suite.ts";
+import { store, textOf, textRecord } from "../lib/testing/records.ts";
 
 type Model = ReadonlyMap<Oid, string>;
 

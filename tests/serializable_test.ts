@@ -20,7 +20,7 @@ import {
   type Transaction,
 } from "./_registers.ts";
 import { ServerWorker } from "./_server_worker.ts";
-import { textOf, textRecord } from "./storage_suite.ts";
+import { textOf, textRecord } from "../lib/testing/records.ts";
 
 const long = Deno.env.get("DHARA_TEST_LONG") !== undefined;
 

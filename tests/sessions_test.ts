@@ -13,7 +13,7 @@ import { type FileStorage, openOn } from "../lib/storage/file_storage.ts";
 import { MemoryStorage } from "../lib/storage/memory_storage.ts";
 import type { Session, Storage } from "../lib/storage/storage.ts";
 import { Connection } from "../mod.ts";
-import { store, textOf, textRecord } from "./storage_suite.ts";
+import { store, textOf, textRecord } from "../lib/testing/records.ts";
 
 /** A file system that counts what is open. */
 class CountingFiles {

@@ -10,8 +10,13 @@ import {
   verify,
 } from "../mod.ts";
 import { flip, makeSample } from "./_sqlite_bits.ts";
-import { stateChecksum } from "../lib/storage/sqlite/rows.ts";
-import { store, textOf, textRecord } from "./storage_suite.ts";
+import {
+  changesChecksum,
+  objectChecksum,
+  revisionChecksum,
+  stateChecksum,
+} from "../lib/storage/sqlite/rows.ts";
+import { store, textOf, textRecord } from "../lib/testing/records.ts";
 
 const fast = { sync: false };
 
@@ -138,6 +143,10 @@ for (
     ["next", -1, "says that numbers from 1 on are free"],
     ["tid", -1, "says that its last transaction is"],
     ["tid", 1, "says that its last transaction is"],
+    ["cut", 2 ** 51, "says that packs have dropped what was before"],
+    ["forgotten", 2 ** 51, "says that packs have dropped what was before"],
+    ["root", -1, "says that there never was a root"],
+    ["root", 1, "says that there never was a root"],
   ] as const
 ) {
   test(`whose ${column} is ${by} off with a good checksum is not opened`, async (path) => {
@@ -163,6 +172,57 @@ for (
     assertEquals((await verify(path)).good, false);
   });
 }
+
+test("that says that its root was removed, with a good checksum, gets no other", async (path) => {
+  await make(path);
+  const database = new Database(path, { int64: true });
+  const { tid } = database.prepare("SELECT tid FROM object WHERE oid = 0")
+    .get() as { tid: number };
+  database.exec(
+    `UPDATE object SET revision = 0, crc = ${
+      objectChecksum(0, tid, 0)
+    } WHERE oid = 0`,
+  );
+  database.close();
+  await assertRejects(
+    () => Connection.open(path),
+    DamagedFileError,
+    "its root is not there",
+  );
+  assertEquals((await verify(path)).good, false);
+});
+
+test("whose transactions point past one another shows no older state", async (path) => {
+  const [first, second, third] = await make(path) as [number, number, number];
+  const database = new Database(path, { int64: true });
+  const { oids } = database.prepare(
+    `SELECT oids FROM changes WHERE tid = ${third}`,
+  ).get() as { oids: Uint8Array };
+  database.exec(
+    `UPDATE changes SET before = ${first}, crc = ${
+      changesChecksum(third, first, 0, oids)
+    } WHERE tid = ${third}`,
+  );
+  database.close();
+  using storage = await SqliteStorage.open(path, fast);
+  assertThrows(() => storage.session({ at: second }), DamagedFileError, "lost");
+});
+
+test("whose newest record of the root says that it was removed gets no other", async (path) => {
+  await make(path);
+  const database = new Database(path, { int64: true });
+  const { tid, before } = database.prepare(
+    "SELECT tid, before FROM revision WHERE oid = 0 ORDER BY tid DESC LIMIT 1",
+  ).get() as { tid: number; before: number };
+  database.exec(
+    `UPDATE revision SET record = NULL, crc = ${
+      revisionChecksum(0, tid, before, null)
+    } WHERE oid = 0 AND tid = ${tid}`,
+  );
+  database.close();
+  await assertRejects(() => Connection.open(path), DamagedFileError, "#0");
+  assertEquals((await verify(path)).good, false);
+});
 
 /** What the tables hold, whatever the bytes of the file are. */
 function content(path: string, bytes?: Uint8Array): string {

@@ -4,7 +4,7 @@ import { SqliteDatabase } from "../lib/storage/sqlite/database.ts";
 import { loadSqlite } from "../lib/storage/sqlite/library.ts";
 import { SqliteStorage, StorageError } from "../mod.ts";
 import { inDirectory } from "./_dhara.ts";
-import { store, textRecord } from "./storage_suite.ts";
+import { store, textRecord } from "../lib/testing/records.ts";
 
 Deno.test("SQLite waits for others as long as it is told", async () => {
   await inDirectory(async (directory) => {

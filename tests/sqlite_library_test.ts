@@ -4,7 +4,7 @@ import { StorageError } from "../lib/errors.ts";
 import { loadSqlite, type SqliteClass } from "../lib/storage/sqlite/library.ts";
 import { Database as NodeDatabase } from "../lib/storage/sqlite/node.ts";
 import { SqliteStorage, verify } from "../mod.ts";
-import { store, textOf, textRecord } from "./storage_suite.ts";
+import { store, textOf, textRecord } from "../lib/testing/records.ts";
 import { Database } from "./_sqlite.ts";
 
 function test(

@@ -2,7 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { SqliteStorage } from "../mod.ts";
 import { inDirectory } from "./_dhara.ts";
-import { store, textOf, textRecord } from "./storage_suite.ts";
+import { store, textOf, textRecord } from "../lib/testing/records.ts";
 
 const fast = { sync: false };
 

@@ -13,7 +13,7 @@ import {
 } from "../lib/errors.ts";
 import { SqliteStorage, verify } from "../mod.ts";
 import { beforeWriting, watched } from "./_sqlite_watched.ts";
-import { store, textOf, textRecord } from "./storage_suite.ts";
+import { store, textOf, textRecord } from "../lib/testing/records.ts";
 
 const fast = { sync: false };
 const DAY = 24 * 60 * 60 * 1000;

@@ -11,9 +11,10 @@ import { recordReferences } from "../lib/serialize/record.ts";
 import { SqliteStorage } from "../lib/storage/sqlite_storage.ts";
 import { Connection } from "../mod.ts";
 import { dhara, Running, startServer } from "./_dhara.ts";
-import { storageSuite, store, textOf, textRecord } from "./storage_suite.ts";
+import { testStorage } from "../lib/testing/mod.ts";
+import { store, textOf, textRecord } from "../lib/testing/records.ts";
 
-storageSuite("SqliteStorage", async () => {
+testStorage("SqliteStorage", async () => {
   const directory = await Deno.makeTempDir();
   const path = `${directory}/data.sqlite`;
   let storage = await SqliteStorage.open(path, { sync: false });
@@ -28,7 +29,7 @@ storageSuite("SqliteStorage", async () => {
       Deno.removeSync(directory, { recursive: true });
     },
   };
-}, { readsPast: true });
+});
 
 function test(name: string, run: (path: string) => Promise<void>) {
   Deno.test(`SqliteStorage ${name}`, async () => {

@@ -1,7 +1,8 @@
 import { Database } from "./_sqlite.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { SqliteStorage, StorageError, verify } from "../mod.ts";
-import { store, textRecord } from "./storage_suite.ts";
+import { changesChecksum } from "../lib/storage/sqlite/rows.ts";
+import { store, textRecord } from "../lib/testing/records.ts";
 
 /** A SQLite file with a root, two objects that it leads to, and one that nothing leads to. */
 async function made(
@@ -133,6 +134,58 @@ for (
     }, damage);
   });
 }
+
+Deno.test("verify() finds what the oldest snapshot of a packed SQLite file shows lost", async () => {
+  await made(async (path) => {
+    {
+      using storage = await SqliteStorage.open(path);
+      using session = storage.session();
+      const { tid } = session;
+      store(session, textRecord(1, "one, again", [2]));
+      storage.pack({ keep: tid });
+    }
+    assert((await verify(path)).good);
+    const database = new Database(path);
+    // It is older than that snapshot, and nothing has changed the object before that.
+    database.exec(
+      "DELETE FROM revision WHERE rowid = (SELECT min(rowid) FROM revision WHERE oid = 1)",
+    );
+    database.close();
+    const { good, damage } = await verify(path);
+    assert(!good);
+    assert(
+      damage.some(({ message }) =>
+        message.includes("the record of object #1 before that of transaction")
+      ),
+      JSON.stringify(damage),
+    );
+  });
+});
+
+Deno.test("verify() finds a transaction of a SQLite file that says wrongly what it has removed", async () => {
+  await made(async (path) => {
+    {
+      using storage = await SqliteStorage.open(path);
+      storage.pack();
+    }
+    assert((await verify(path)).good);
+    const database = new Database(path, { int64: true });
+    const { tid, before, oids } = database.prepare(
+      "SELECT tid, before, oids FROM changes WHERE removed = 1",
+    ).get() as { tid: number; before: number; oids: Uint8Array };
+    database.exec(
+      `UPDATE changes SET removed = 0, crc = ${
+        changesChecksum(tid, before, 0, oids)
+      } WHERE tid = ${tid}`,
+    );
+    database.close();
+    const { good, damage } = await verify(path);
+    assert(!good);
+    assertEquals(damage.map(({ message }) => message), [
+      `transaction ${tid} does not say rightly whether it has removed object #3`,
+    ]);
+  });
+});
 
 Deno.test("verify() finds a reference that leads nowhere in a SQLite file", async () => {
   await made(async (path) => {

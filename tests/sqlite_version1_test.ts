@@ -12,7 +12,7 @@ import type { SqliteClass } from "../lib/storage/sqlite/library.ts";
 import { SCHEMAS } from "../lib/storage/sqlite/schema.ts";
 import { SqliteStorage, verify } from "../mod.ts";
 import { beforeWriting, watched } from "./_sqlite_watched.ts";
-import { store, textOf, textRecord } from "./storage_suite.ts";
+import { store, textOf, textRecord } from "../lib/testing/records.ts";
 
 const fast = { sync: false };
 

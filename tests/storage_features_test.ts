@@ -12,7 +12,7 @@ import { MemoryStorage } from "../lib/storage/memory_storage.ts";
 import { SqliteStorage } from "../lib/storage/sqlite_storage.ts";
 import { isHistorical, type Storage } from "../lib/storage/storage.ts";
 import { ServerWorker } from "./_server_worker.ts";
-import { store, textOf, textRecord } from "./storage_suite.ts";
+import { store, textOf, textRecord } from "../lib/testing/records.ts";
 
 const storages: Record<string, (path: string) => Storage | Promise<Storage>> = {
   MemoryStorage: () => new MemoryStorage(),

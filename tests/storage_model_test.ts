@@ -26,7 +26,7 @@ import type {
   Tid,
 } from "../lib/storage/storage.ts";
 import { ServerWorker } from "./_server_worker.ts";
-import { textRecord } from "./storage_suite.ts";
+import { textRecord } from "../lib/testing/records.ts";
 
 interface Version {
   readonly tid: Tid;

@@ -6,7 +6,7 @@ import { type Oid, recordData } from "../lib/serialize/record.ts";
 import { disk } from "../lib/files/file.ts";
 import { FileStorage } from "../lib/storage/file_storage.ts";
 import type { Session } from "../lib/storage/storage.ts";
-import { store, textRecord } from "./storage_suite.ts";
+import { store, textRecord } from "../lib/testing/records.ts";
 
 /** Runs a test with a path in a directory of its own. */
 function test(

@@ -3,7 +3,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { StorageError } from "../lib/errors.ts";
 import { FileStorage } from "../lib/storage/file_storage.ts";
 import type { Session } from "../lib/storage/storage.ts";
-import { store, textOf, textRecord } from "./storage_suite.ts";
+import { store, textOf, textRecord } from "../lib/testing/records.ts";
 
 const sync = [true, false];
 

@@ -9,7 +9,7 @@ import { restoreOn } from "../lib/maintenance/restore.ts";
 import { makeWhole } from "../lib/files/whole_file.ts";
 import { inDirectory } from "./_dhara.ts";
 import { inProcess } from "./_in_process.ts";
-import { store, textRecord } from "./storage_suite.ts";
+import { store, textRecord } from "../lib/testing/records.ts";
 
 const WINDOWS = Deno.build.os === "windows";
 

@@ -5,37 +5,27 @@
  * @module
  */
 import { messageOf } from "../message.ts";
-import { Worker } from "node:worker_threads";
 import { ServerUnavailableError } from "../errors.ts";
 import { type Address, formatAddress } from "../protocol/address.ts";
+import { GRACE, ROOM, SharedCall, ToldError, toTimer } from "./shared_call.ts";
+import { Slot } from "./shared_loader.ts";
 import {
-  DATA,
-  LOADER,
-  Outcome,
-  PROGRAM,
   Request,
-  Slot,
-  type WorkerData,
-} from "./worker.ts";
+  SOCKET_PROGRAM,
+  SocketOutcome,
+  SocketSlot,
+} from "./socket_program.ts";
 
-/** Bytes that travel through shared memory at once. */
-const ROOM = 1024 * 1024;
 /** How long the worker may take to begin, in milliseconds; whatever goes wrong then it tells at once. */
 const START = 30_000;
-/** How much longer than a socket may be silent the worker itself may be, in milliseconds. */
-const GRACE = 5000;
-/** A timer cannot be set to more. */
-const LONGEST = 2 ** 31 - 1;
 
 /** A worker that owns any number of sockets, and the memory shared with it. */
 export class SocketWorker {
-  #control: Int32Array<SharedArrayBuffer>;
+  readonly #call: SharedCall;
   /** Requests are written here, and what was received is read from here. */
   readonly data: Uint8Array<SharedArrayBuffer>;
-  #worker: Worker | undefined;
-  #answers = 0;
+  readonly #timeout: number;
   #opened = 0;
-  #timeout: number;
 
   /**
    * Starts the worker.
@@ -44,37 +34,29 @@ export class SocketWorker {
    * @param program What the worker runs; tests give it another.
    * @throws {ServerUnavailableError} if the worker cannot be started.
    */
-  constructor(timeout: number, program: string = PROGRAM) {
-    const memory = new SharedArrayBuffer(DATA + ROOM);
-    this.#control = new Int32Array(memory, 0, DATA / 4);
-    this.data = new Uint8Array(memory, DATA);
-    this.#timeout = Math.min(timeout, LONGEST - GRACE);
-    const workerData: WorkerData = {
-      memory,
-      timeout: this.#timeout,
-      program: toUrl(program),
-      names: { Request, Slot, Outcome, DATA },
-    };
+  constructor(timeout: number, program: string = SOCKET_PROGRAM) {
+    this.#timeout = toTimer(timeout);
     try {
-      this.#worker = new Worker(new URL(toUrl(LOADER)), { workerData });
-      // It tells what goes wrong in a request; what goes wrong beside one ends it.
-      this.#worker.on("error", () => this.terminate());
-      // A program that forgets to close its storage must be able to end.
-      this.#worker.unref();
-      this.#wait(START);
-      if (this.#control[Slot.outcome] !== Outcome.okay) throw this.#error();
+      this.#call = new SharedCall({
+        program,
+        patience: START,
+        data: {
+          timeout: this.#timeout,
+          names: { Request, SocketSlot, SocketOutcome },
+        },
+      });
     } catch (cause) {
-      this.terminate();
       throw new ServerUnavailableError(
         `Cannot start the worker for the network: ${messageOf(cause)}`,
         { cause },
       );
     }
+    this.data = this.#call.data;
   }
 
   /** Whether it can be used still. */
   get alive(): boolean {
-    return this.#worker !== undefined;
+    return this.#call.alive;
   }
 
   /** Connects a socket; returns its number. */
@@ -103,13 +85,12 @@ export class SocketWorker {
 
   /** Ends the worker, and all sockets with it. */
   terminate(): void {
-    this.#worker?.terminate();
-    this.#worker = undefined;
+    this.#call.terminate();
   }
 
   /** Whether all that the last request had to send is on its way. */
   get sent(): boolean {
-    return this.#control[Slot.sent] !== 0;
+    return this.#call.control[SocketSlot.sent] !== 0;
   }
 
   #ask(
@@ -118,63 +99,29 @@ export class SocketWorker {
     length: number,
     least: number,
   ): number {
-    const control = this.#control;
-    control[Slot.sent] = 0;
-    if (this.#worker === undefined) {
-      throw new ServerUnavailableError("the connection was given up before");
+    const { control } = this.#call;
+    control[SocketSlot.sent] = 0;
+    control[SocketSlot.least] = least;
+    const outcome = this.#send(request, socket, length);
+    if (outcome === SocketOutcome.closed) {
+      throw new ServerUnavailableError("the server closed the connection");
     }
-    control[Slot.request] = request;
-    control[Slot.socket] = socket;
-    control[Slot.length] = length;
-    control[Slot.least] = least;
-    this.#worker.postMessage(0);
-    this.#wait(this.#timeout + GRACE);
-    switch (control[Slot.outcome]) {
-      case Outcome.okay:
-        return control[Slot.length]!;
-      case Outcome.closed:
-        throw new ServerUnavailableError("the server closed the connection");
-      case Outcome.silent:
-        throw new ServerUnavailableError(
-          `no answer came within ${this.#timeout / 1000} seconds`,
-        );
-      default:
-        throw this.#error();
+    if (outcome === SocketOutcome.silent) {
+      throw new ServerUnavailableError(
+        `no answer came within ${this.#timeout / 1000} seconds`,
+      );
     }
+    return control[Slot.length]!;
   }
 
-  /** Waits for an answer, while the worker does something at least once in the time. */
-  #wait(patience: number): void {
-    const control = this.#control;
-    const before = this.#answers;
-    let steps = Atomics.load(control, Slot.steps);
-    let end = performance.now() + patience;
-    // The worker counts an answer and then wakes us, which may come so late
-    // that it wakes us while we wait for the next one: the count decides.
-    while (Atomics.load(control, Slot.answers) === before) {
-      const left = Math.max(0, end - performance.now());
-      if (Atomics.wait(control, Slot.answers, before, left) !== "timed-out") {
-        continue;
-      }
-      const now = Atomics.load(control, Slot.steps);
-      if (now === steps) {
-        // It may write to the shared memory at any time from now on.
-        this.terminate();
-        throw new ServerUnavailableError("it does not answer");
-      }
-      steps = now;
-      end = performance.now() + patience;
+  #send(request: number, socket: number, length: number): number {
+    try {
+      const patience = this.#timeout + GRACE;
+      return this.#call.ask(request, socket, length, { patience });
+    } catch (cause) {
+      if (cause instanceof ToldError) throw cause;
+      throw new ServerUnavailableError(messageOf(cause), { cause });
     }
-    this.#answers++;
-  }
-
-  #error(): Error {
-    const length = this.#control[Slot.length]!;
-    const text = new TextDecoder().decode(this.data.slice(0, length));
-    const at = text.indexOf("\n");
-    const error = new Error(text.slice(at + 1));
-    error.name = text.slice(0, at);
-    return error;
   }
 }
 
@@ -362,11 +309,6 @@ export class BlockingSocket {
     this.#input.set(this.#worker.data.subarray(0, received), this.#end);
     this.#end += received;
   }
-}
-
-/** The text of a module as a URL that can be imported, for which no permission is needed. */
-function toUrl(program: string): string {
-  return `data:text/javascript,${encodeURIComponent(program)}`;
 }
 
 function connectComplaint(cause: unknown): string {

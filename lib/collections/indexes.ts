@@ -12,6 +12,8 @@ import { change, CONTENT, read } from "./content.ts";
 
 /** A gap that is longer than this is a mistake, since all of it is filled. */
 const LONGEST_GAP = 2 ** 24;
+const TOO_FAR =
+  `a list has no holes, and at most ${LONGEST_GAP} items are filled in at once`;
 
 /** Returns the index that a property's name stands for, -1 if it is none. */
 function indexOf(name: string | symbol): number {
@@ -29,25 +31,36 @@ export function setLength(list: PersistentObject, length: number): void {
   const before = read<unknown[]>(list).length;
   const after = Number(length);
   if (after === before) return;
-  if (after >>> 0 !== after || after > before + LONGEST_GAP) {
+  if (after >>> 0 !== after) {
     throw new RangeError(
-      `Cannot make a list of ${before} items one of ${length}: ${
-        after >>> 0 === after
-          ? "a list has no holes, and so many items must be added"
-          : "the length of a list is an integer from 0 to 4294967295"
-      }`,
+      `Cannot make a list of ${before} items one of ${length}: the length of a list is an integer from 0 to 4294967295`,
+    );
+  }
+  if (after > before + LONGEST_GAP) {
+    throw new RangeError(
+      `Cannot make a list of ${before} items one of ${after}: ${TOO_FAR}`,
     );
   }
   const items = change<unknown[]>(list);
   if (after < before) items.length = after;
-  // An array that gets so long at once would become a slow one.
-  for (let i = before; i < after; i++) items.push(undefined);
+  else fill(items, after);
 }
 
 function put(target: Target, index: number, value: unknown): void {
   const { length } = read<unknown[]>(target);
-  if (index > length) setLength(target, index);
-  change<unknown[]>(target)[index] = value;
+  if (index > length + LONGEST_GAP) {
+    throw new RangeError(
+      `Cannot assign item ${index} of a list of ${length} items: ${TOO_FAR}`,
+    );
+  }
+  const items = change<unknown[]>(target);
+  fill(items, index);
+  items[index] = value;
+}
+
+/** An array that gets so long at once would become a slow one. */
+function fill(items: unknown[], length: number): void {
+  while (items.length < length) items.push(undefined);
 }
 
 function refuseOddNumber(target: Target, name: string): void {

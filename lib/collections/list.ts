@@ -90,8 +90,9 @@ function reducer<L, T, U>(
  * `list[0]`, `list[0] = 1`, `0 in list`, `delete list[0]`, `list.length = 1`.
  * Every change is noted. Methods that make something new (`map`, `filter`,
  * `slice`, `concat`, `toSorted` and so on) give plain arrays. A list has no
- * holes: where an array would have one, it has `undefined`. `at(index)` and
- * `set(index, value)` take less time than the brackets. A list can be passed
+ * holes: where an array would have one, it has `undefined`. A length that is
+ * none is a `RangeError`, as with an array; so is an index or a length more
+ * than 16,777,216 beyond the end. `at(index)` and `set(index, value)` take less time than the brackets. A list can be passed
  * where a `readonly` array is asked for, but `Array.isArray` tells them apart.
  * A class that extends it may have fields, which are stored too.
  *

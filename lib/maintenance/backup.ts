@@ -10,11 +10,11 @@ import { DharaError, StorageError } from "../errors.ts";
 import { disk, type Files, type OpenFile, writeFully } from "../files/file.ts";
 import {
   checkBlocks,
-  type Moment,
-  moments,
+  type CommitPoint,
+  commitPoints,
   pieces,
   readHeader,
-} from "../storage/journal/blocks.ts";
+} from "../storage/journal/commit_points.ts";
 import {
   BackupDirectory,
   type BackupEntry,
@@ -318,11 +318,11 @@ function rangeOf(
   path: string,
   from: number | undefined,
 ): Range | undefined {
-  let first: Moment | undefined;
-  let moment: Moment | undefined;
-  for (moment of moments(file, path, from)) first ??= moment;
-  if (first === undefined || moment === undefined) return undefined;
-  const { last, end: to, tid } = moment;
+  let first: CommitPoint | undefined;
+  let point: CommitPoint | undefined;
+  for (point of commitPoints(file, path, from)) first ??= point;
+  if (first === undefined || point === undefined) return undefined;
+  const { last, end: to, tid } = point;
   return { from: from ?? 0, to, last, first: first.tid, tid };
 }
 

@@ -13,7 +13,7 @@ import {
   readFully,
   writeFully,
 } from "../files/file.ts";
-import { pieces } from "../storage/journal/blocks.ts";
+import { pieces } from "../storage/journal/commit_points.ts";
 import { describeHolder } from "../files/lock.ts";
 
 import type { Tid } from "../storage/storage.ts";

@@ -6,7 +6,7 @@
 import { messageOf } from "../message.ts";
 import { DamagedFileError, StorageError } from "../errors.ts";
 import { disk, type Files, type OpenFile, writeFully } from "../files/file.ts";
-import { clearSlots, pieces } from "../storage/journal/blocks.ts";
+import { clearPointers, pieces } from "../storage/journal/commit_points.ts";
 import {
   BackupDirectory,
   type BackupEntry,
@@ -15,7 +15,7 @@ import {
 
 import { describeTid } from "../storage/moment.ts";
 import {
-  findMoment,
+  findCommitPoint,
   lastTid,
   type Restored,
   type RestoreOptions,
@@ -64,8 +64,8 @@ export async function restoreBackupOn(
     async (part) => {
       for (const entry of chain) await append(place, entry, part);
       // They are those of the journal, which was longer than its backups.
-      clearSlots(part);
-      part.truncate(findMoment(part, directory, limit).end);
+      clearPointers(part);
+      part.truncate(findCommitPoint(part, directory, limit).end);
     },
   );
 }

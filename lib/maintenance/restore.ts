@@ -7,13 +7,13 @@ import { messageOf } from "../message.ts";
 import { DamagedFileError, StorageError } from "../errors.ts";
 import { disk, type Files, type OpenFile, writeFully } from "../files/file.ts";
 import {
-  clearSlots,
-  type Moment,
-  moments,
+  clearPointers,
+  type CommitPoint,
+  commitPoints,
   notesAt,
   pieces,
   readHeader,
-} from "../storage/journal/blocks.ts";
+} from "../storage/journal/commit_points.ts";
 
 import { openOn } from "../storage/file_storage.ts";
 import { describeTid, tidOf, timeOf } from "../storage/moment.ts";
@@ -96,10 +96,10 @@ export async function restoreOn(
 ): Promise<Restored> {
   const file = openForReading(files, from, "restore");
   try {
-    const moment = findMoment(file, from, at);
+    const { end } = findCommitPoint(file, from, at);
     return await writeRestored(files, { from, to, like: from }, (part) => {
       let offset = 0;
-      for (const bytes of pieces(file, 0, moment.end, from)) {
+      for (const bytes of pieces(file, 0, end, from)) {
         writeFully(part, bytes, offset);
         offset += bytes.length;
       }
@@ -121,9 +121,9 @@ export function* restorePoints(
   const file = openForReading(disk, path, "read");
   try {
     if (readHeader(file, path) === undefined) return;
-    for (const moment of moments(file, path)) {
-      const { tid, records, bytes, packed } = moment;
-      const notes = packed ? {} : notesAt(file, moment);
+    for (const point of commitPoints(file, path)) {
+      const { tid, records, bytes, packed } = point;
+      const notes = packed ? {} : notesAt(file, point);
       yield { tid, time: timeOf(tid), records, bytes, packed, ...notes };
     }
   } finally {
@@ -152,27 +152,27 @@ export function lastTid(at: Tid | Date | undefined): Tid {
   return at === undefined ? Number.MAX_SAFE_INTEGER : tidOf(at);
 }
 
-/** Returns the newest moment that is not after another one. */
-export function findMoment(
+/** Returns the newest commit point that is not after a moment. */
+export function findCommitPoint(
   file: OpenFile,
   path: string,
   at: Tid | Date | undefined,
-): Moment {
+): CommitPoint {
   const limit = lastTid(at);
-  let found: Moment | undefined;
+  let found: CommitPoint | undefined;
   if (readHeader(file, path) !== undefined) {
-    for (const moment of moments(file, path)) {
-      if (moment.tid > limit) {
+    for (const point of commitPoints(file, path)) {
+      if (point.tid > limit) {
         if (found !== undefined) break;
         throw new StorageError(
           `Cannot restore ${path} as of ${
             describeTid(limit)
-          }: the oldest state in it is of ${describeTid(moment.tid)}${
-            moment.packed ? ", when it was packed; a backup may have more" : ""
+          }: the oldest state in it is of ${describeTid(point.tid)}${
+            point.packed ? ", when it was packed; a backup may have more" : ""
           }`,
         );
       }
-      found = moment;
+      found = point;
     }
   }
   if (found !== undefined) return found;
@@ -199,7 +199,7 @@ export async function writeRestored(
     const part = files.open(path, { write: true });
     try {
       await fill(part);
-      clearSlots(part);
+      clearPointers(part);
       part.sync();
     } finally {
       part.close();
@@ -223,7 +223,7 @@ async function finish(
 ): Promise<{ offset: number; message: string } | undefined> {
   const { damage } = await verifyOn(files, path);
   if (damage.length > 0) return damage[0];
-  // Its slots are gone, so this reads it all, and writes an index if that is worth it.
+  // Its pointers are gone, so this reads it all, and writes an index if that is worth it.
   openOn(files, path, { create: false }).close();
   return (await verifyOn(files, path)).damage[0];
 }

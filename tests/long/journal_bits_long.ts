@@ -10,7 +10,7 @@ import { JournalVerifier } from "../../lib/storage/journal/verify.ts";
 import type { Session } from "../../lib/storage/storage.ts";
 import type { VerifyReport } from "../../lib/maintenance/verify.ts";
 import { SimulatedDisk } from "../_simulated_disk.ts";
-import { store, textOf, textRecord } from "../storage_suite.ts";
+import { store, textOf, textRecord } from "../../lib/testing/records.ts";
 
 const PATH = "x";
 const OIDS = [0, 1, 2, 3, 4, 5, 6, 7, 1030];

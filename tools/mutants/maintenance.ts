@@ -188,8 +188,8 @@ const list: MutantList = {
     {
       bug: "the transaction that was asked for is not restored",
       file: "lib/maintenance/restore.ts",
-      find: "if (moment.tid > limit)",
-      replace: "if (moment.tid >= limit)",
+      find: "if (point.tid > limit)",
+      replace: "if (point.tid >= limit)",
       tests: ["restore"],
     },
     {

@@ -213,7 +213,7 @@ const list: MutantList = {
     {
       bug: "a database whose root is lost is opened",
       file: "lib/storage/sqlite/tables.ts",
-      find: "if (state.root === 1 && !root) {",
+      find: "if (state.root !== root) {",
       replace: "if (false) {",
       tests: DAMAGE,
     },

@@ -1,216 +1,184 @@
 /**
- * A journal as a list of moments, and copying the beginning of one.
+ * A journal as blocks, one after the other: what is at a place, what comes
+ * after it, and what comes before it. Everybody who goes through a journal does
+ * so with this, and so by the same rules about its end.
  *
  * @module
  */
 import { crc32 } from "node:zlib";
-import { viewOf } from "../../serialize/bytes.ts";
-import { DamagedFileError, StorageError } from "../../errors.ts";
-import { type OpenFile, readFully, writeFully } from "../../files/file.ts";
-import { ChunkReader } from "./chunk_reader.ts";
+import { getUint64, viewOf } from "../../serialize/bytes.ts";
+import { type ChunkReader, READ_PIECE } from "./chunk_reader.ts";
 import {
   BLOCK_HEAD,
   BLOCK_TRAILER,
   type BlockHead,
-  BlockKind,
-  checkMagic,
   decodeBlockHead,
-  decodeHeader,
-  decodeSlot,
-  type Header,
   HEADER_SIZE,
-  SLOT_SIZE,
-  SLOTS,
 } from "./format.ts";
-import { decodeMetadata, type Notes } from "../notes.ts";
-import type { Tid } from "../storage.ts";
 
-/** How much is copied at once. */
-const PIECE = 1024 * 1024;
-
-/** A place in a journal where what is before it is a good database. */
-export interface Moment {
-  /** The last transaction up to there. */
-  readonly tid: Tid;
-  /** Where the last block up to there begins. */
-  readonly last: number;
-  /** Where it ends. */
+/** The bytes in which blocks are. */
+export interface BlockSource {
+  readonly reader: ChunkReader;
+  /** How much of the file there is to read; it may grow. */
   readonly end: number;
-  /** How many records the transaction has, or the pack has copied. */
-  readonly records: number;
-  /** How many bytes they take in the file. */
-  readonly bytes: number;
-  /** Whether a pack has merged this transaction with all before it. */
-  readonly packed: boolean;
 }
 
-/**
- * Returns the header of a journal, `undefined` if the file is empty.
- *
- * @throws {StorageError} if it is not a journal.
- */
-export function readHeader(
-  file: OpenFile,
-  name: string,
-): Header | undefined {
-  const start = new Uint8Array(HEADER_SIZE);
-  const count = readFully(file, start, 0);
-  if (count === 0) return undefined;
-  checkMagic(start.subarray(0, count), name);
-  const header = decodeHeader(start);
-  if (header.good && count === HEADER_SIZE) return header;
-  throw new DamagedFileError(
-    `Cannot read ${name}: its header is damaged`,
-    { path: name, offset: 0 },
-  );
-}
+/** Reads the blocks of a journal. */
+export class BlockReader {
+  readonly #source: BlockSource;
+  readonly #tooShort: (offset: number) => Error;
 
-/**
- * Goes through the moments of a journal, the oldest first. It ends before a
- * transaction that was not written to its end.
- *
- * @throws {DamagedFileError} where there is no good block, or the file was cut.
- */
-export function* moments(
-  file: OpenFile,
-  name: string,
-  from = HEADER_SIZE,
-): Generator<Moment, void> {
-  // Before the length: so they lead to nothing that is not there yet.
-  const led = slotsLeadTo(file);
-  const size = file.size();
-  const reader = new ChunkReader(file);
-  // A pack begins with copies and index blocks, which are complete before the
-  // first transaction. What it copies later belongs to the transaction after it.
-  let copied: Moment | undefined;
-  let records = 0;
-  let transactions = 0;
-  let at = from;
-  while (at < size) {
-    const head = headAt(reader, at, size, name);
-    if (head === undefined) break;
-    const { kind, tid, count, length } = head;
-    const end = at + length;
-    if (kind === BlockKind.transaction) {
-      if (copied !== undefined) yield copied;
-      copied = undefined;
-      transactions++;
-      const packed = false;
-      yield { tid, last: at, end, records: count, bytes: length, packed };
-    } else if (kind === BlockKind.copy) {
-      copied = undefined;
-      records += count;
-    } else if (records > 0 && transactions === 0) {
-      const bytes = end - from;
-      copied = { tid, last: at, end, records, bytes, packed: true };
+  /** `tooShort` makes the error for a file that is shorter than it was said to be. */
+  constructor(source: BlockSource, tooShort: (offset: number) => Error) {
+    this.#source = source;
+    this.#tooShort = tooShort;
+  }
+
+  /** How much of the file there is to read. */
+  get end(): number {
+    return this.#source.end;
+  }
+
+  /** Returns bytes, which must not be changed. */
+  bytes(offset: number, length: number): Uint8Array {
+    const { reader, end } = this.#source;
+    if (offset + length <= end) {
+      const bytes = reader.bytes(offset, length, end);
+      if (bytes !== undefined) return bytes;
     }
-    at = end;
+    throw this.#tooShort(offset);
   }
-  if (copied !== undefined) yield copied;
-  if (led < at) return;
-  throw new DamagedFileError(
-    `Cannot read ${name} any further: it was cut at byte ${at}, since its header leads to byte ${led}`,
-    { path: name, offset: at },
-  );
+
+  /** Whether a part of the file is nothing but zeros. */
+  isZero(from: number, to: number): boolean {
+    for (let at = from; at < to; at += READ_PIECE) {
+      const bytes = this.bytes(at, Math.min(READ_PIECE, to - at));
+      if (bytes.some((byte) => byte !== 0)) return false;
+    }
+    return true;
+  }
+
+  /**
+   * Returns the head of the block that begins at an offset, `undefined` if
+   * there is no good one. "unfinished" is what remains of a block that was not
+   * written to its end: it was never confirmed, or is being written now.
+   */
+  look(offset: number): BlockHead | "unfinished" | undefined {
+    if (offset < HEADER_SIZE) return undefined;
+    const { end } = this;
+    const left = end - offset;
+    if (left < BLOCK_HEAD) return "unfinished";
+    const head = decodeBlockHead(this.bytes(offset, BLOCK_HEAD), offset);
+    if (head === undefined) {
+      // After a power failure the length may be there without the bytes.
+      return this.isZero(offset, end) ? "unfinished" : undefined;
+    }
+    if (head.length > left) return "unfinished";
+    const isLast = head.length === left;
+    if (isLast && this.isZero(end - BLOCK_TRAILER, end)) return "unfinished";
+    return head;
+  }
+
+  /** Returns the head of the whole block that begins at an offset, `undefined` if there is none. */
+  find(offset: number): BlockHead | undefined {
+    const head = this.look(offset);
+    return head === "unfinished" ? undefined : head;
+  }
+
+  /** Returns the CRC of a part of the file, which may go on from that of what is before it. */
+  crc(from: number, to: number, crc = 0): number {
+    for (let at = from; at < to; at += READ_PIECE) {
+      crc = crc32(this.bytes(at, Math.min(READ_PIECE, to - at)), crc);
+    }
+    return crc;
+  }
+
+  /** Whether a whole block is as it was written. */
+  isIntact(head: BlockHead): boolean {
+    const { offset, length } = head;
+    return this.hasTrailer(head, this.crc(offset, offset + length - 4));
+  }
+
+  /** Whether a block's trailer says its length, and this CRC. */
+  hasTrailer({ offset, length }: BlockHead, crc: number): boolean {
+    const at = offset + length - BLOCK_TRAILER;
+    const view = viewOf(this.bytes(at, BLOCK_TRAILER));
+    return getUint64(view, 0) === length && view.getUint32(8) === crc;
+  }
 }
 
-/** Returns the furthest place that the slots lead to, which was there when they were written. */
-function slotsLeadTo(file: OpenFile): number {
-  const start = new Uint8Array(HEADER_SIZE);
-  readFully(file, start, 0);
-  return Math.max(
-    ...SLOTS.map((at) => decodeSlot(start.subarray(at))?.offset ?? 0),
-  );
-}
-
-/** Returns what was noted at the transaction of a moment. */
-export function notesAt(file: OpenFile, { last }: Moment): Notes {
-  const start = new Uint8Array(BLOCK_HEAD);
-  readFully(file, start, last);
-  const metadata = new Uint8Array(decodeBlockHead(start, last)?.metadata ?? 0);
-  readFully(file, metadata, last + BLOCK_HEAD);
-  return decodeMetadata(metadata) ?? {};
-}
-
-/** Returns the head at an offset, `undefined` if there is no whole block. */
-function headAt(
-  reader: ChunkReader,
-  offset: number,
-  size: number,
-  name: string,
-): BlockHead | undefined {
-  const left = size - offset;
-  if (left < BLOCK_HEAD) return undefined;
-  const bytes = reader.bytes(offset, BLOCK_HEAD, size);
-  const head = bytes && decodeBlockHead(bytes, offset);
-  if (head === undefined) {
-    if (bytes?.every((byte) => byte === 0)) return undefined;
-    throw new DamagedFileError(
-      `Cannot read ${name} any further: it is damaged at byte ${offset}: there is no good block`,
-      { path: name, offset },
-    );
-  }
-  if (head.length > left) return undefined;
-  if (head.length === left) {
-    const trailer = reader.bytes(size - BLOCK_TRAILER, BLOCK_TRAILER, size);
-    if (trailer?.every((byte) => byte === 0)) return undefined;
-  }
-  return head;
+/** Settings of a {@linkcode BlockCursor}. */
+export interface CursorOptions {
+  /** Where it begins: just after the header if it is left out. */
+  readonly at?: number;
+  /** Makes the error for what is damaged, as whoever reads says it. */
+  readonly damaged: (offset: number, why: string) => Error;
+  /** Whether every block was written to its end: one that was not is damage then. */
+  readonly whole?: boolean;
 }
 
 /**
- * Compares whole blocks with their checksums.
- *
- * @throws {DamagedFileError} if one is wrong.
+ * A place between two blocks, from which one can go either way. It sees what
+ * is appended while it is in use.
  */
-export function checkBlocks(
-  file: OpenFile,
-  from: number,
-  to: number,
-  name: string,
-): void {
-  const reader = new ChunkReader(file);
-  for (let at = Math.max(from, HEADER_SIZE); at < to;) {
-    const { kind, length } = headAt(reader, at, to, name)!;
-    const end = at + length;
-    let crc = 0;
-    for (const bytes of pieces(file, at, end - 4, name)) {
-      crc = crc32(bytes, crc);
+export class BlockCursor {
+  /** Where the next block begins, and the one before ends. */
+  at: number;
+  readonly #blocks: BlockReader;
+  readonly #damaged: (offset: number, why: string) => Error;
+  readonly #whole: boolean;
+
+  /** Begins where the options say. */
+  constructor(
+    blocks: BlockReader,
+    { at = HEADER_SIZE, damaged, whole = false }: CursorOptions,
+  ) {
+    this.#blocks = blocks;
+    this.at = at;
+    this.#damaged = damaged;
+    this.#whole = whole;
+  }
+
+  /**
+   * Goes over the next block, and returns its head. It stays, and returns
+   * `undefined`, where there is no more, or only what was not written to its end.
+   */
+  next(): BlockHead | undefined {
+    const { at } = this;
+    if (at >= this.#blocks.end) return undefined;
+    const head = this.#blocks.look(at);
+    if (head === undefined || (head === "unfinished" && this.#whole)) {
+      throw this.#damaged(at, "there is no good block");
     }
-    const right = viewOf(reader.bytes(end - 4, 4, to)!).getUint32(0);
-    // The index can be made anew from the rest.
-    if (crc !== right && kind !== BlockKind.index) {
-      throw new DamagedFileError(
-        `Cannot read ${name}: it is damaged at byte ${at}: the block's checksum is wrong; see dhara db verify`,
-        { path: name, offset: at },
+    if (head === "unfinished") return undefined;
+    this.at = at + head.length;
+    return head;
+  }
+
+  /** Goes back over the block before, and returns its head; `undefined` where the first one begins. */
+  previous(): BlockHead | undefined {
+    if (this.at <= HEADER_SIZE) return undefined;
+    const at = this.at - BLOCK_TRAILER;
+    const trailer = viewOf(this.#blocks.bytes(at, BLOCK_TRAILER));
+    const length = getUint64(trailer, 0);
+    const head = this.#blocks.find(this.at - length);
+    if (head?.length !== length) {
+      throw this.#damaged(
+        at,
+        "the end of a block does not lead to its beginning",
       );
     }
-    at = end;
+    this.at = head.offset;
+    return head;
   }
-}
 
-/**
- * Takes the slots away: they may lead to what the file does not have, and
- * without them whoever opens it looks at every block.
- */
-export function clearSlots(file: OpenFile): void {
-  for (const at of SLOTS) writeFully(file, new Uint8Array(SLOT_SIZE), at);
-}
+  /** Goes over all blocks that follow. */
+  *forward(): Generator<BlockHead, void> {
+    for (let head = this.next(); head; head = this.next()) yield head;
+  }
 
-/** Reads a part of a file piece by piece. */
-export function* pieces(
-  file: OpenFile,
-  from: number,
-  to: number,
-  name: string,
-): Generator<Uint8Array> {
-  for (let at = from; at < to; at += PIECE) {
-    const bytes = new Uint8Array(Math.min(PIECE, to - at));
-    if (readFully(file, bytes, at) < bytes.length) {
-      throw new StorageError(
-        `Cannot read ${name}: it became shorter while it was read; try again`,
-      );
-    }
-    yield bytes;
+  /** Goes back over all blocks before. */
+  *backward(): Generator<BlockHead, void> {
+    for (let head = this.previous(); head; head = this.previous()) yield head;
   }
 }

@@ -15,6 +15,8 @@ export interface Chunk {
   filled: number;
 }
 
+/** How much is read at once where it is not kept. */
+export const READ_PIECE = 1024 * 1024;
 /** The length of a chunk. */
 export const CHUNK = 32 * 1024;
 /** How many are kept: 16 MiB. */

@@ -7,98 +7,76 @@
 import { getUint64, viewOf } from "../../serialize/bytes.ts";
 import { DamagedFileError, StorageError } from "../../errors.ts";
 import type { Oid } from "../../serialize/record.ts";
-import type { Journal, NewEntry } from "./journal.ts";
+import type { Journal, NewRevision } from "./journal.ts";
+import { BlockCursor, BlockReader } from "./blocks.ts";
+import type { CommitPoint } from "./commit_points.ts";
 import {
   BLOCK_HEAD,
   BLOCK_TRAILER,
   type BlockHead,
   BlockKind,
-  decodeBlockHead,
   ENTRY_HEAD,
   HEADER_SIZE,
 } from "./format.ts";
-import { decodeMetadata, type Notes } from "../notes.ts";
+import { decodeNotes, type Notes } from "../notes.ts";
 import { describeTid, timeOf } from "../moment.ts";
 import type { RevisionInfo, Tid, TransactionInfo } from "../storage.ts";
 
-/** Returns the head of the block that begins at an offset. */
-export function blockAt(journal: Journal, offset: number): BlockHead {
-  const head = findBlock(journal, offset);
-  if (head !== undefined) return head;
-  throw damaged(journal, offset, "there is no good block");
-}
-
-function findBlock(journal: Journal, offset: number): BlockHead | undefined {
-  const { reader, end } = journal;
-  if (offset < HEADER_SIZE || offset > end - BLOCK_HEAD) return undefined;
-  const bytes = reader.bytes(offset, BLOCK_HEAD, end);
-  const head = bytes && decodeBlockHead(bytes, offset);
-  return head && offset + head.length <= end ? head : undefined;
-}
-
-/** Returns the head of the block that ends at an offset, where another one begins. */
-function blockBefore(journal: Journal, offset: number): BlockHead {
-  const trailer = read(journal, offset - BLOCK_TRAILER, BLOCK_TRAILER);
-  const length = getUint64(viewOf(trailer), 0);
-  const head = findBlock(journal, offset - length);
-  if (head?.length === length) return head;
-  throw damaged(
+/** Reads the blocks of an open journal, all of which are whole. */
+function blocksOf(journal: Journal): BlockReader {
+  return new BlockReader(
     journal,
-    offset - BLOCK_TRAILER,
-    "the end of a block does not lead to its beginning",
+    (offset) => damaged(journal, offset, "the file ends too early"),
   );
 }
 
-/**
- * Goes through the blocks before an offset, the last one first. `next(limit)`
- * goes on with the last block that begins before `limit`, and takes the short
- * way along the index blocks if it is far.
- */
-class BlocksBackward {
-  #at: number;
+/** A cursor in an open journal: at its end if no place is given. */
+export class JournalCursor extends BlockCursor {
+  readonly #journal: Journal;
+  #lastIndex: number;
 
-  constructor(private readonly journal: Journal, from = journal.end) {
-    this.#at = from;
+  /** Begins at a place between two blocks. */
+  constructor(journal: Journal, at = journal.end) {
+    super(blocksOf(journal), {
+      at,
+      whole: true,
+      damaged: (offset, why) => damaged(journal, offset, why),
+    });
+    this.#journal = journal;
+    this.#lastIndex = journal.indexOffset;
   }
 
-  /** Returns the block before, `undefined` at the beginning of the journal. */
-  previous(): BlockHead | undefined {
-    if (this.#at <= HEADER_SIZE) return undefined;
-    const head = blockBefore(this.journal, this.#at);
-    this.#at = head.offset;
-    return head;
-  }
-
-  /** Skips what begins at or after a place, as far as that costs nothing. */
+  /**
+   * Goes back over what is behind a place, as far as index blocks lead and so
+   * it costs nothing.
+   */
   skip(isBehind: (head: BlockHead) => boolean): void {
     for (const head of this.#indexes()) {
       if (!isBehind(head)) return;
-      this.#at = head.offset;
+      this.at = head.offset;
     }
   }
 
   // Each index block leads to the one before.
   *#indexes(): Generator<BlockHead> {
-    const { journal } = this;
-    let offset = this.#lastIndex ?? journal.indexOffset;
+    const blocks = blocksOf(this.#journal);
+    let offset = this.#lastIndex;
     while (offset !== 0) {
-      const head = findBlock(journal, offset);
+      const head = blocks.find(offset);
       // Then it takes a little longer.
       if (head?.kind !== BlockKind.index) return;
-      if (offset < this.#at) {
+      if (offset < this.at) {
         this.#lastIndex = offset;
         yield head;
       }
       const previous = getUint64(
-        viewOf(read(journal, offset + BLOCK_HEAD, 8)),
+        viewOf(blocks.bytes(offset + BLOCK_HEAD, 8)),
         0,
       );
       if (previous >= offset) return;
       offset = previous;
     }
   }
-
-  #lastIndex: number | undefined;
 }
 
 /**
@@ -107,24 +85,19 @@ class BlocksBackward {
  */
 export function oldestMoment(journal: Journal): Tid {
   if (journal.end <= HEADER_SIZE) return 0;
-  const first = blockAt(journal, HEADER_SIZE);
+  const first = new JournalCursor(journal, HEADER_SIZE).next()!;
   return first.kind === BlockKind.transaction ? 0 : first.tid;
 }
 
-/** A moment in a journal. */
-export interface Moment {
-  /** The last transaction up to there. */
-  readonly tid: Tid;
-  /** Where everything later begins in the file. */
-  readonly end: number;
-}
-
 /**
- * Returns the newest transaction that is not after a moment.
+ * Returns the commit point of the newest transaction that is not after a moment.
  *
  * @throws {StorageError} if a pack has dropped what was there then.
  */
-export function findMoment(journal: Journal, moment: Tid): Moment {
+export function commitPointAt(
+  journal: Journal,
+  moment: Tid,
+): Pick<CommitPoint, "tid" | "end"> {
   const oldest = oldestMoment(journal);
   if (moment < oldest) {
     throw new StorageError(
@@ -136,13 +109,9 @@ export function findMoment(journal: Journal, moment: Tid): Moment {
     );
   }
   if (moment >= journal.tid) return { tid: journal.tid, end: journal.end };
-  const blocks = new BlocksBackward(journal);
+  const blocks = new JournalCursor(journal);
   blocks.skip(({ tid }) => tid > moment);
-  for (
-    let head = blocks.previous();
-    head !== undefined;
-    head = blocks.previous()
-  ) {
+  for (const head of blocks.backward()) {
     if (head.tid <= moment) {
       return { tid: head.tid, end: head.offset + head.length };
     }
@@ -155,20 +124,17 @@ export function findTransaction(
   journal: Journal,
   tid: Tid,
 ): BlockHead | undefined {
-  const blocks = new BlocksBackward(journal);
+  const blocks = new JournalCursor(journal);
   blocks.skip((head) => head.tid > tid);
-  for (
-    let head = blocks.previous();
-    head !== undefined && head.tid >= tid;
-    head = blocks.previous()
-  ) {
+  for (const head of blocks.backward()) {
+    if (head.tid < tid) break;
     if (head.kind === BlockKind.transaction && head.tid === tid) return head;
   }
   return undefined;
 }
 
 /** One entry of a block, and where it and its object's revision before are. */
-export interface PlacedEntry extends NewEntry {
+export interface PlacedRevision extends NewRevision {
   readonly offset: number;
   readonly previous: number;
 }
@@ -177,30 +143,31 @@ export interface PlacedEntry extends NewEntry {
 export function* entriesOf(
   journal: Journal,
   head: BlockHead,
-): Generator<PlacedEntry, void> {
+): Generator<PlacedRevision, void> {
+  const blocks = blocksOf(journal);
   const last = head.offset + head.length - BLOCK_TRAILER;
-  let offset = head.offset + BLOCK_HEAD + head.metadata;
+  let offset = head.offset + BLOCK_HEAD + head.notes;
   for (let i = 0; i < head.count; i++) {
     if (offset + ENTRY_HEAD + 8 > last) {
       throw damaged(journal, offset, "the block has too few entries");
     }
-    const oid = getUint64(viewOf(read(journal, offset + ENTRY_HEAD, 8)), 0);
+    const oid = getUint64(viewOf(blocks.bytes(offset + ENTRY_HEAD, 8)), 0);
     const entry = journal.entry(offset, oid);
     yield { oid, offset, ...entry };
     offset += ENTRY_HEAD + entry.record.length;
   }
 }
 
-/** Returns the metadata of a transaction's block, as bytes. */
-export function metadataOf(
+/** Returns the notes of a transaction's block, as bytes. */
+export function notesBytes(
   journal: Journal,
-  { offset, metadata }: BlockHead,
+  { offset, notes }: BlockHead,
 ): Uint8Array {
-  return read(journal, offset + BLOCK_HEAD, metadata);
+  return blocksOf(journal).bytes(offset + BLOCK_HEAD, notes);
 }
 
 function notesAt(journal: Journal, head: BlockHead): Notes {
-  const notes = decodeMetadata(metadataOf(journal, head));
+  const notes = decodeNotes(notesBytes(journal, head));
   if (notes !== undefined) return notes;
   throw damaged(
     journal,
@@ -213,12 +180,8 @@ function notesAt(journal: Journal, head: BlockHead): Notes {
 export function* transactionsOf(
   journal: Journal,
 ): Generator<TransactionInfo, void> {
-  const blocks = new BlocksBackward(journal);
-  for (
-    let head = blocks.previous();
-    head !== undefined;
-    head = blocks.previous()
-  ) {
+  const blocks = new JournalCursor(journal);
+  for (const head of blocks.backward()) {
     if (head.kind !== BlockKind.transaction) continue;
     const { tid, count: records, length: bytes } = head;
     const notes = notesAt(journal, head);
@@ -231,7 +194,7 @@ export function* revisionsOf(
   journal: Journal,
   oid: Oid,
 ): Generator<RevisionInfo, void> {
-  const blocks = new BlocksBackward(journal);
+  const blocks = new JournalCursor(journal);
   let offset = journal.offsetOf(oid);
   while (offset !== 0) {
     const { tid, record, previous } = journal.entry(offset, oid);
@@ -245,14 +208,6 @@ export function* revisionsOf(
     yield { tid, time: timeOf(tid), bytes: record.length, ...notes };
     offset = previous;
   }
-}
-
-function read(journal: Journal, offset: number, length: number): Uint8Array {
-  const bytes = offset + length <= journal.end
-    ? journal.reader.bytes(offset, length, journal.end)
-    : undefined;
-  if (bytes !== undefined) return bytes;
-  throw damaged(journal, offset, "the file ends too early");
 }
 
 function damaged(

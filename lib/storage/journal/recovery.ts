@@ -4,7 +4,6 @@
  *
  * @module
  */
-import { crc32 } from "node:zlib";
 import { getUint64, viewOf } from "../../serialize/bytes.ts";
 import { DamagedFileError, StorageError } from "../../errors.ts";
 import {
@@ -13,7 +12,8 @@ import {
   readFully,
   writeFully,
 } from "../../files/file.ts";
-import { ChunkReader } from "./chunk_reader.ts";
+import { BlockCursor, BlockReader } from "./blocks.ts";
+import { ChunkReader, READ_PIECE } from "./chunk_reader.ts";
 import { Journal, type Repair } from "./journal.ts";
 import {
   BLOCK_HEAD,
@@ -21,16 +21,15 @@ import {
   type BlockHead,
   BlockKind,
   checkMagic,
-  decodeBlockHead,
   decodeHeader,
-  decodeSlot,
+  decodePointer,
   encodeHeader,
   ENTRY_HEAD,
   type Header,
   HEADER_SIZE,
   isUnfinishedHeader,
-  SLOT_SIZE,
-  SLOTS,
+  POINTER_SIZE,
+  POINTERS,
 } from "./format.ts";
 import { DamagedPage, type IndexBlock, readIndexBlock } from "./index.ts";
 
@@ -42,9 +41,6 @@ export interface OpenOptions {
   readonly indexInMemory: boolean;
 }
 
-/** How much is read at once where it is not kept. */
-const PIECE = 1024 * 1024;
-
 /** Returns the journal of an open file, which is made one if it is empty. */
 export function openJournal(
   files: Files,
@@ -55,7 +51,7 @@ export function openJournal(
 ): Journal {
   const bytes = new Uint8Array(HEADER_SIZE);
   const start = bytes.subarray(0, readFully(file, bytes, 0));
-  // After the slots: so they lead to nothing that is not there yet, should
+  // After the pointers: so they lead to nothing that is not there yet, should
   // somebody be writing.
   const size = start.length < HEADER_SIZE ? start.length : file.size();
   if (size <= HEADER_SIZE && isUnfinishedHeader(start)) {
@@ -141,10 +137,10 @@ function damaged(name: string, offset: number, why: string): DamagedFileError {
 
 class Recovery {
   #journal: Journal;
-  /** The newest index block that a slot leads to, if it is damaged. */
+  /** The newest index block that a pointer leads to, if it is damaged. */
   #badIndex: number | undefined;
-  /** The furthest place that a slot leads to: it was on the disk before the slot. */
-  #slotsLeadTo = 0;
+  /** The furthest place that a pointer leads to: it was on the disk before the pointer. */
+  #pointersLeadTo = 0;
   readonly #repairs: Repair[] = [];
 
   constructor(
@@ -189,25 +185,25 @@ class Recovery {
     journal.index.check();
     const offset = journal.indexOffset;
     if (offset === 0) return;
-    const bytes = journal.reader.bytes(offset, BLOCK_HEAD, journal.end);
-    const head = decodeBlockHead(this.#bytes(bytes), offset);
-    if (head === undefined || !this.#hasGoodChecksum(head, journal.end)) {
+    const blocks = this.#blocks(journal.end);
+    const head = blocks.find(offset);
+    if (head === undefined || !blocks.isIntact(head)) {
       throw new DamagedPage(offset);
     }
   }
 
-  /** Writes the header anew, without slots that lead nowhere, if it is not as it should be. */
+  /** Writes the header anew, without pointers that lead nowhere, if it is not as it should be. */
   #repairHeader(): void {
     const journal = this.#journal;
     const start = new Uint8Array(HEADER_SIZE);
     readFully(this.file, start, 0);
     const right = encodeHeader(this.header);
-    for (const at of SLOTS) {
-      const bytes = start.subarray(at, at + SLOT_SIZE);
-      const slot = decodeSlot(bytes);
-      if (slot === undefined) continue;
-      const block = readIndexBlock(journal.reader, slot.offset, journal.end);
-      if (block?.tid === slot.tid) right.set(bytes, at);
+    for (const at of POINTERS) {
+      const bytes = start.subarray(at, at + POINTER_SIZE);
+      const pointer = decodePointer(bytes);
+      if (pointer === undefined) continue;
+      const block = readIndexBlock(journal.reader, pointer.offset, journal.end);
+      if (block?.tid === pointer.tid) right.set(bytes, at);
     }
     const offset = right.findIndex((byte, i) => byte !== start[i]);
     if (offset < 0) return;
@@ -220,23 +216,23 @@ class Recovery {
     return new Journal(this.file, this.name, this.header, this.options);
   }
 
-  /** Begins with the newest index block that a slot leads to. */
+  /** Begins with the newest index block that a pointer leads to. */
   #useIndex(start: Uint8Array, size: number): void {
     const journal = this.#journal;
-    const slots = SLOTS.map((at, number) => {
-      const slot = decodeSlot(start.subarray(at, at + SLOT_SIZE));
-      return { number, offset: slot?.offset ?? 0 };
+    const pointers = POINTERS.map((at, number) => {
+      const pointer = decodePointer(start.subarray(at, at + POINTER_SIZE));
+      return { number, offset: pointer?.offset ?? 0 };
     });
-    slots.sort((a, b) => b.offset - a.offset);
-    this.#slotsLeadTo = slots[0]!.offset;
-    for (const { number, offset } of slots) {
+    pointers.sort((a, b) => b.offset - a.offset);
+    this.#pointersLeadTo = pointers[0]!.offset;
+    for (const { number, offset } of pointers) {
       const block = readIndexBlock(journal.reader, offset, size);
       if (block === undefined) {
         if (offset > 0 && offset < size) this.#badIndex ??= offset;
         continue;
       }
       this.#takeIndex(offset, block);
-      journal.lastSlot = number;
+      journal.lastPointer = number;
       return;
     }
   }
@@ -297,58 +293,48 @@ class Recovery {
   // `journal.end` is before it then.
   #scan(size: number): void {
     const journal = this.#journal;
-    while (journal.end < size) {
-      const head = this.#head(size);
-      if (head === undefined) break;
-      this.#take(head, size);
-    }
+    const blocks = this.#blocks(size);
+    const cursor = new BlockCursor(blocks, {
+      at: journal.end,
+      damaged: (_, why) => this.#damaged(why),
+    });
+    for (const head of cursor.forward()) this.#take(head, blocks);
     if (journal.endsWithCopy) {
       throw this.#damaged("what a pack wrote ends too early");
     }
-    if (this.#slotsLeadTo >= journal.end) {
+    if (this.#pointersLeadTo >= journal.end) {
       throw this.#damaged(
-        `the file was cut there, since its header leads to byte ${this.#slotsLeadTo}`,
+        `the file was cut there, since its header leads to byte ${this.#pointersLeadTo}`,
       );
     }
   }
 
-  /** Returns the next block's head, `undefined` if there is no whole block. */
-  #head(size: number): BlockHead | undefined {
-    const { end: offset, reader, tid, next } = this.#journal;
-    const left = size - offset;
-    if (left < BLOCK_HEAD) return undefined;
-    const bytes = this.#bytes(reader.bytes(offset, BLOCK_HEAD, size));
-    const head = decodeBlockHead(bytes, offset);
-    if (head === undefined) {
-      if (this.#isZero(offset, size)) return undefined;
-      throw this.#damaged("there is no good block");
-    }
-    if (head.length > left) return undefined;
-    const late = head.kind === BlockKind.transaction
-      ? head.tid > tid
-      : head.tid >= tid;
-    if (!late || head.next < next) {
-      throw this.#damaged("the block is older than the one before it");
-    }
-    if (head.length === left) {
-      const at = size - BLOCK_TRAILER;
-      const trailer = this.#bytes(reader.bytes(at, BLOCK_TRAILER, size));
-      if (trailer.every((byte) => byte === 0)) return undefined;
-    }
-    return head;
+  /** Reads the blocks up to the size that the file had. */
+  #blocks(size: number): BlockReader {
+    const source = { reader: this.#journal.reader, end: size };
+    return new BlockReader(source, () =>
+      new StorageError(
+        `Cannot open ${this.name}: it became shorter while it was read`,
+      ));
   }
 
-  #take(head: BlockHead, size: number): void {
+  #take(head: BlockHead, blocks: BlockReader): void {
     const journal = this.#journal;
     const end = head.offset + head.length;
-    const good = this.#hasGoodChecksum(head, size);
+    const late = head.kind === BlockKind.transaction
+      ? head.tid > journal.tid
+      : head.tid >= journal.tid;
+    if (!late || head.next < journal.next) {
+      throw this.#damaged("the block is older than the one before it");
+    }
+    const good = blocks.isIntact(head);
     if (head.kind === BlockKind.index) {
       // An index block holds nothing that is not elsewhere, so a bad one is
       // no loss; unless it is the end of what a pack wrote.
       if (good) journal.endsWithCopy = false;
     } else {
       if (!good) throw this.#damaged("the block's checksum is wrong");
-      this.#takeEntries(head, size);
+      this.#takeEntries(head, blocks);
       journal.endsWithCopy = head.kind === BlockKind.copy;
     }
     journal.tid = head.tid;
@@ -356,17 +342,15 @@ class Recovery {
     journal.end = end;
   }
 
-  #takeEntries(head: BlockHead, size: number): void {
-    const { index, reader } = this.#journal;
+  #takeEntries(head: BlockHead, blocks: BlockReader): void {
+    const { index } = this.#journal;
     const last = head.offset + head.length - BLOCK_TRAILER;
-    let at = head.offset + BLOCK_HEAD + head.metadata;
+    let at = head.offset + BLOCK_HEAD + head.notes;
     for (let i = 0; i < head.count; i++) {
       // A record begins with its oid.
       const room = last - at - ENTRY_HEAD;
       if (room < 12) throw this.#damaged("the block has too few entries");
-      const view = viewOf(
-        this.#bytes(reader.bytes(at, ENTRY_HEAD + 8, size)),
-      );
+      const view = viewOf(blocks.bytes(at, ENTRY_HEAD + 8));
       const length = view.getUint32(4);
       const oid = getUint64(view, ENTRY_HEAD);
       if (length < 12 || length > room || oid >= head.next) {
@@ -376,28 +360,6 @@ class Recovery {
       at += ENTRY_HEAD + length;
     }
     if (at !== last) throw this.#damaged("the block has too many bytes");
-  }
-
-  #hasGoodChecksum(head: BlockHead, size: number): boolean {
-    const { reader } = this.#journal;
-    const last = head.offset + head.length - 4;
-    let crc = 0;
-    for (let at = head.offset; at < last; at += PIECE) {
-      const length = Math.min(PIECE, last - at);
-      crc = crc32(this.#bytes(reader.bytes(at, length, size)), crc);
-    }
-    const view = viewOf(this.#bytes(reader.bytes(last - 8, 12, size)));
-    return getUint64(view, 0) === head.length && view.getUint32(8) === crc;
-  }
-
-  #isZero(from: number, to: number): boolean {
-    const { reader } = this.#journal;
-    for (let at = from; at < to; at += PIECE) {
-      const length = Math.min(PIECE, to - at);
-      const bytes = this.#bytes(reader.bytes(at, length, to));
-      if (bytes.some((byte) => byte !== 0)) return false;
-    }
-    return true;
   }
 
   #writeIndex(): void {
@@ -418,8 +380,8 @@ class Recovery {
       const tail = this.files.open(path, { write: true, createNew: true });
       try {
         this.files.copyAccess(this.path, path);
-        for (let at = from; at < to; at += PIECE) {
-          const bytes = new Uint8Array(Math.min(PIECE, to - at));
+        for (let at = from; at < to; at += READ_PIECE) {
+          const bytes = new Uint8Array(Math.min(READ_PIECE, to - at));
           const count = readFully(this.file, bytes, at);
           writeFully(tail, bytes.subarray(0, count), at - from);
         }
@@ -438,13 +400,6 @@ class Recovery {
       }
       return path;
     }
-  }
-
-  #bytes(bytes: Uint8Array | undefined): Uint8Array {
-    if (bytes !== undefined) return bytes;
-    throw new StorageError(
-      `Cannot open ${this.name}: it became shorter while it was read`,
-    );
   }
 
   #damaged(why: string): DamagedFileError {

@@ -10,7 +10,8 @@ import { type Oid, ROOT_OID } from "../../serialize/record.ts";
 import { type OpenFile, readFully } from "../../files/file.ts";
 import { PAGE_ENTRIES } from "./offset_page.ts";
 import { OffsetTable } from "./offset_table.ts";
-import { ChunkReader } from "./chunk_reader.ts";
+import { BlockReader } from "./blocks.ts";
+import { ChunkReader, READ_PIECE } from "./chunk_reader.ts";
 import {
   BLOCK_HEAD,
   BLOCK_TRAILER,
@@ -19,12 +20,12 @@ import {
   checkMagic,
   decodeBlockHead,
   decodeHeader,
-  decodeSlot,
+  decodePointer,
   ENTRY_HEAD,
   HEADER_SIZE,
   isUnfinishedHeader,
-  SLOT_SIZE,
-  SLOTS,
+  POINTER_SIZE,
+  POINTERS,
 } from "./format.ts";
 import {
   blockSize,
@@ -38,8 +39,6 @@ import { OidSet } from "../oid_set.ts";
 import type { Tid } from "../storage.ts";
 import type { VerifyProgress, VerifyReport } from "../verify_report.ts";
 
-/** How much is read at once where it is not kept. */
-const PIECE = 1024 * 1024;
 /** A step ends after so many bytes or objects. */
 const STEP_BYTES = 4 * 1024 * 1024;
 const STEP_OBJECTS = 2000;
@@ -64,7 +63,8 @@ interface EntryHead {
 export class JournalVerifier {
   readonly #file: OpenFile;
   readonly #path: string;
-  #reader: ChunkReader;
+  readonly #source: { readonly reader: ChunkReader; end: number };
+  readonly #blocks: BlockReader;
   #size = 0;
   #tid: Tid = 0;
   #next: Oid = 0;
@@ -90,7 +90,14 @@ export class JournalVerifier {
   constructor(file: OpenFile, path: string) {
     this.#file = file;
     this.#path = path;
-    this.#reader = new ChunkReader(file);
+    this.#source = { reader: new ChunkReader(file), end: 0 };
+    this.#blocks = new BlockReader(
+      this.#source,
+      () =>
+        new StorageError(
+          `Cannot verify ${path}: it became shorter while it was read; try again`,
+        ),
+    );
   }
 
   /** Does the work in steps, and returns what it has found. */
@@ -99,7 +106,7 @@ export class JournalVerifier {
     if (start !== undefined) {
       this.#checkHeader(start);
       yield* this.#scan();
-      this.#checkSlots(start);
+      this.#checkPointers(start);
       yield* this.#walk();
     }
     const { objects } = this.#table;
@@ -122,15 +129,15 @@ export class JournalVerifier {
     };
   }
 
-  /** Returns the header and the slots, `undefined` if there is nothing more to read. */
+  /** Returns the header and the pointers, `undefined` if there is nothing more to read. */
   #readStart(): Uint8Array | undefined {
     let start = this.#bytesOfStart();
-    // Somebody may write a slot just now.
-    for (let again = 0; again < 3 && !slotsAreGood(start); again++) {
+    // Somebody may write a pointer just now.
+    for (let again = 0; again < 3 && !pointersAreGood(start); again++) {
       start = this.#bytesOfStart();
     }
-    // After the slots: so they lead to nothing that is not there yet.
-    this.#size = this.#file.size();
+    // After the pointers: so they lead to nothing that is not there yet.
+    this.#source.end = this.#size = this.#file.size();
     if (start.length === 0 || isUnfinishedHeader(start)) {
       this.#note("The file is empty: a database without any object");
       return undefined;
@@ -150,12 +157,12 @@ export class JournalVerifier {
     if (!decodeHeader(start).good) {
       this.#damaged(0, "the header's checksum is wrong");
     }
-    const [first, second] = SLOTS;
+    const [first, second] = POINTERS;
     for (
       const [from, to] of [
         [36, first],
-        [first + SLOT_SIZE, second],
-        [second + SLOT_SIZE, HEADER_SIZE],
+        [first + POINTER_SIZE, second],
+        [second + POINTER_SIZE, HEADER_SIZE],
       ] as const
     ) {
       const found = start.subarray(from, to).findIndex((byte) => byte !== 0);
@@ -174,8 +181,15 @@ export class JournalVerifier {
     let at = HEADER_SIZE;
     let step = at + STEP_BYTES;
     while (at < total) {
-      const head = this.#head(at);
-      if (head === "end") break;
+      const head = this.#blocks.look(at);
+      if (head === "unfinished") {
+        this.#note(
+          `The last ${
+            total - at
+          } bytes, from byte ${at} on, are a transaction that was not written to its end: it was never confirmed, or is being written now`,
+        );
+        break;
+      }
       if (head === undefined) {
         const next = yield* this.#search(at);
         this.#lose(at, next);
@@ -206,34 +220,15 @@ export class JournalVerifier {
     }
   }
 
-  /** Returns a block's head; "end" if what follows was not written to its end. */
-  #head(at: number): BlockHead | "end" | undefined {
-    const left = this.#size - at;
-    if (left >= BLOCK_HEAD) {
-      const head = decodeBlockHead(this.#bytes(at, BLOCK_HEAD), at);
-      if (head === undefined) {
-        if (!this.#isZero(at, this.#size)) return undefined;
-      } else if (head.length < left) return head;
-      else if (
-        head.length === left &&
-        !this.#isZero(this.#size - BLOCK_TRAILER, this.#size)
-      ) return head;
-    }
-    this.#note(
-      `The last ${left} bytes, from byte ${at} on, are a transaction that was not written to its end: it was never confirmed, or is being written now`,
-    );
-    return "end";
-  }
-
   /** Returns where the next good head is, the end of the file if there is none. */
   *#search(from: number): Generator<VerifyProgress, number> {
     const total = this.#size;
     const kinds = new Set<number>(Object.values(BlockKind));
-    for (let at = from + 1; at + BLOCK_HEAD <= total; at += PIECE) {
-      const length = Math.min(PIECE + BLOCK_HEAD, total - at);
+    for (let at = from + 1; at + BLOCK_HEAD <= total; at += READ_PIECE) {
+      const length = Math.min(READ_PIECE + BLOCK_HEAD, total - at);
       const bytes = this.#bytes(at, length);
       const view = viewOf(bytes);
-      const last = Math.min(PIECE - 1, length - BLOCK_HEAD);
+      const last = Math.min(READ_PIECE - 1, length - BLOCK_HEAD);
       for (let i = 0; i <= last; i++) {
         if (!kinds.has(view.getUint32(i))) continue;
         const head = decodeBlockHead(
@@ -256,19 +251,16 @@ export class JournalVerifier {
     }
   }
 
-  *#checksum(
-    { offset, length }: BlockHead,
-  ): Generator<VerifyProgress, boolean> {
-    const last = offset + length - 4;
+  *#checksum(head: BlockHead): Generator<VerifyProgress, boolean> {
+    const last = head.offset + head.length - 4;
     let crc = 0;
-    for (let at = offset; at < last; at += PIECE) {
-      crc = crc32(this.#bytes(at, Math.min(PIECE, last - at)), crc);
-      if (at - offset > STEP_BYTES) {
+    for (let at = head.offset; at < last; at += STEP_BYTES) {
+      if (at > head.offset) {
         yield { phase: "journal", done: at, total: this.#size };
       }
+      crc = this.#blocks.crc(at, Math.min(at + STEP_BYTES, last), crc);
     }
-    const view = viewOf(this.#bytes(last - 8, 12));
-    return getUint64(view, 0) === length && view.getUint32(8) === crc;
+    return this.#blocks.hasTrailer(head, crc);
   }
 
   #takeEntries(head: BlockHead, good: boolean): void {
@@ -277,7 +269,7 @@ export class JournalVerifier {
     if (kind === BlockKind.transaction) this.#transactions++;
     const before = this.#damageCount;
     const last = offset + length - BLOCK_TRAILER;
-    let at = offset + BLOCK_HEAD + head.metadata;
+    let at = offset + BLOCK_HEAD + head.notes;
     let badBefore = -1;
     for (let i = 0; i < count; i++) {
       const entry = this.#entry(at, last);
@@ -320,10 +312,7 @@ export class JournalVerifier {
     const length = view.getUint32(4);
     if (length < RECORD_HEAD || length > room) return undefined;
     const end = at + ENTRY_HEAD + length;
-    let crc = 0;
-    for (let from = at + 4; from < end; from += PIECE) {
-      crc = crc32(this.#bytes(from, Math.min(PIECE, end - from)), crc);
-    }
+    const crc = this.#blocks.crc(at + 4, end);
     const data = view.getUint32(ENTRY_HEAD + 8);
     const rest = length - RECORD_HEAD - data;
     return {
@@ -456,29 +445,29 @@ export class JournalVerifier {
     return undefined;
   }
 
-  #checkSlots(start: Uint8Array): void {
-    const slots: { at: number; offset: number; tid: Tid }[] = [];
-    for (const at of SLOTS) {
-      const bytes = start.subarray(at, at + SLOT_SIZE);
+  #checkPointers(start: Uint8Array): void {
+    const pointers: { at: number; offset: number; tid: Tid }[] = [];
+    for (const at of POINTERS) {
+      const bytes = start.subarray(at, at + POINTER_SIZE);
       if (bytes.every((byte) => byte === 0)) continue;
-      const slot = decodeSlot(bytes);
-      if (slot === undefined) {
-        this.#damaged(at, "the checksum of a slot is wrong");
-      } else if (slot.offset >= this.#size) {
+      const pointer = decodePointer(bytes);
+      if (pointer === undefined) {
+        this.#damaged(at, "the checksum of an index pointer is wrong");
+      } else if (pointer.offset >= this.#size) {
         this.#damaged(
           this.#size,
-          `the file was cut there, since its header leads to byte ${slot.offset}`,
+          `the file was cut there, since its header leads to byte ${pointer.offset}`,
         );
-      } else slots.push({ at, ...slot });
+      } else pointers.push({ at, ...pointer });
     }
-    slots.sort((a, b) => b.offset - a.offset);
+    pointers.sort((a, b) => b.offset - a.offset);
     let used = -1;
-    for (const { at, offset, tid } of slots) {
+    for (const { at, offset, tid } of pointers) {
       const index = this.#indexes.get(offset);
       if (index === undefined || index.tid !== tid) {
         this.#damaged(
           at,
-          `a slot leads to byte ${offset}, where no such index block is`,
+          `an index pointer leads to byte ${offset}, where no such index block is`,
         );
       } else if (used < 0) used = offset;
     }
@@ -533,18 +522,10 @@ export class JournalVerifier {
       return;
     }
     const end = offset + ENTRY_HEAD + entry.length;
-    for (let from = entry.references ?? end; from < end; from += PIECE) {
-      const view = viewOf(this.#bytes(from, Math.min(PIECE, end - from)));
+    for (let from = entry.references ?? end; from < end; from += READ_PIECE) {
+      const view = viewOf(this.#bytes(from, Math.min(READ_PIECE, end - from)));
       for (let i = 0; i < view.byteLength; i += 8) yield getUint64(view, i);
     }
-  }
-
-  #isZero(from: number, to: number): boolean {
-    for (let at = from; at < to; at += PIECE) {
-      const bytes = this.#bytes(at, Math.min(PIECE, to - at));
-      if (bytes.some((byte) => byte !== 0)) return false;
-    }
-    return true;
   }
 
   /** Notes that a part cannot be read. None begins before the one noted last. */
@@ -566,11 +547,7 @@ export class JournalVerifier {
   }
 
   #bytes(offset: number, length: number): Uint8Array {
-    const bytes = this.#reader.bytes(offset, length, this.#size);
-    if (bytes !== undefined) return bytes;
-    throw new StorageError(
-      `Cannot verify ${this.#path}: it became shorter while it was read; try again`,
-    );
+    return this.#blocks.bytes(offset, length);
   }
 
   #damaged(offset: number, message: string): void {
@@ -586,9 +563,9 @@ export class JournalVerifier {
   }
 }
 
-function slotsAreGood(start: Uint8Array): boolean {
-  return start.length < HEADER_SIZE || SLOTS.every((at) => {
-    const bytes = start.subarray(at, at + SLOT_SIZE);
-    return bytes.every((byte) => byte === 0) || decodeSlot(bytes);
+function pointersAreGood(start: Uint8Array): boolean {
+  return start.length < HEADER_SIZE || POINTERS.every((at) => {
+    const bytes = start.subarray(at, at + POINTER_SIZE);
+    return bytes.every((byte) => byte === 0) || decodePointer(bytes);
   });
 }

@@ -91,7 +91,7 @@ export class SqliteTables {
         "SELECT max(coalesce((SELECT max(oid) FROM object), -1), coalesce((SELECT max(oid) FROM revision), -1)) AS oid",
       )!["oid"] as Oid,
       tid: database.get("SELECT max(tid) AS tid FROM changes")!["tid"],
-      root: this.place(ROOT_OID),
+      root: this.place(ROOT_OID)?.revision ? 1 : 0,
     }));
     if (!(oid < state.next)) {
       throw database.damaged(
@@ -103,8 +103,20 @@ export class SqliteTables {
         `it says that its last transaction is ${state.tid}, and the last that it knows is ${tid}`,
       );
     }
-    if (state.root === 1 && !root) {
-      throw database.damaged("its root is not there, though there was one");
+    const { cut, forgotten } = state;
+    if (cut > state.tid || forgotten > state.tid) {
+      throw database.damaged(
+        `it says that packs have dropped what was before ${
+          Math.max(cut, forgotten)
+        }, after its last transaction, ${state.tid}`,
+      );
+    }
+    if (state.root !== root) {
+      throw database.damaged(
+        state.root === 1
+          ? "its root is not there, though there was one"
+          : "it says that there never was a root, and there is one",
+      );
     }
   }
 
@@ -125,7 +137,11 @@ export class SqliteTables {
     const { tid, revision, mark } = row as Record<string, number>;
     if (objectChecksum(oid, tid!, revision!) !== mark) throw this.#lost(oid);
     if (tid! > at) return this.#older(oid, tid!, at);
-    return revision === 0 ? null : this.#checked(oid, tid!, row);
+    if (revision === 0) return null;
+    const record = this.#checked(oid, tid!, row);
+    // Only what says that there is none has no record.
+    if (record === null) throw this.#lost(oid);
+    return record;
   }
 
   /** Whether there was an object at a moment. */
@@ -210,9 +226,14 @@ export class SqliteTables {
     );
     if (next === undefined) return this.state().tid;
     this.#checkedOids(next);
-    if ((next["before"] as Tid) <= moment) return next["before"] as Tid;
+    const before = next["before"] as Tid;
+    const last = this.#database.get(
+      "SELECT max(tid) AS tid FROM changes WHERE tid <= ?",
+      moment,
+    )!["tid"] as Tid | null;
+    if (before <= moment && (last === null || last === before)) return before;
     throw this.#database.damaged(
-      `transaction ${next["before"]}, before ${next["tid"]}, is lost`,
+      `transaction ${before}, before ${next["tid"]}, is lost`,
     );
   }
 

@@ -77,7 +77,7 @@ export class SqliteVerifier {
       yield* this.#readRecords(state);
       this.#readObjects();
       yield* this.#readChanges(state);
-      const { reachable, unreadable } = yield* this.#follow(state.root === 1);
+      const { reachable, unreadable } = yield* this.#follow(state);
       return {
         path,
         format: "sqlite",
@@ -129,9 +129,18 @@ export class SqliteVerifier {
         "what it says of its last transaction and its numbers is damaged",
       );
     }
-    return row === undefined
-      ? { next: Infinity, tid: Infinity, cut: 0, forgotten: 0, root: 0 }
-      : { ...row };
+    if (row === undefined) {
+      return { next: Infinity, tid: Infinity, cut: 0, forgotten: 0, root: 0 };
+    }
+    const { tid, cut, forgotten } = row;
+    if (cut > tid || forgotten > tid) {
+      this.#damage(
+        `it says that packs have dropped what was before ${
+          Math.max(cut, forgotten)
+        }, after its last transaction, ${tid}`,
+      );
+    }
+    return { ...row };
   }
 
   /** Checks every revision of every object, and what says which is the newest. */
@@ -185,7 +194,8 @@ export class SqliteVerifier {
       );
     } else if (
       previous === undefined
-        ? before >= state.cut && before > 0
+        // Packs leave what the oldest snapshot shows, however old it is.
+        ? tid > state.cut && before > 0
         : previous["tid"] !== before
     ) {
       this.#damage(
@@ -257,12 +267,17 @@ export class SqliteVerifier {
       } else {
         for (const oid of unpackOids(oids as Uint8Array)) {
           const there = database.get(
-            "SELECT 1 FROM revision WHERE oid = ? AND tid = ?",
+            "SELECT record IS NULL AS removed FROM revision WHERE oid = ? AND tid = ?",
             oid,
             tid!,
           );
-          if (there !== undefined) found++;
-          else if (tid! >= state.cut) {
+          if (there !== undefined) {
+            found++;
+            if (there["removed"] === removed) continue;
+            this.#damage(
+              `transaction ${tid} does not say rightly whether it has removed object #${oid}`,
+            );
+          } else if (tid! >= state.cut) {
             this.#damage(
               `the record of object #${oid} of transaction ${tid} is lost`,
             );
@@ -293,7 +308,7 @@ export class SqliteVerifier {
   }
 
   /** Follows all references from the root. */
-  *#follow(hadRoot: boolean): Generator<
+  *#follow({ root, tid }: State): Generator<
     VerifyProgress,
     { reachable: number; unreadable: number }
   > {
@@ -304,7 +319,11 @@ export class SqliteVerifier {
     if (this.#present.has(ROOT_OID)) {
       seen.add(ROOT_OID);
       queue.push(ROOT_OID);
-    } else if (this.#objects > 0 || hadRoot) {
+      // If what the file says could not be read, that was told before.
+      if (root !== 1 && tid !== Infinity) {
+        this.#damage("it says that there never was a root, and there is one");
+      }
+    } else if (this.#objects > 0 || root === 1) {
       this.#damage("there are objects and no root");
     }
     for (let oid = queue.shift(); oid !== undefined; oid = queue.shift()) {

@@ -1,120 +1,54 @@
 /**
- * The worker of a blocking client: it owns the sockets, while the program's
- * thread waits on shared memory. It knows bytes only, no protocol.
+ * The program of a blocking client's worker: it owns the sockets, while the
+ * program's thread waits on shared memory. It knows bytes only, no protocol.
  *
  * @module
  */
+import { type SharedData, Slot } from "./shared_loader.ts";
 
 /** What the program's thread asks of the worker, in `control[Slot.request]`. */
 export const Request = { open: 0, exchange: 1, close: 2 } as const;
 
-/** What the numbers at the beginning of the shared memory mean. */
-export const Slot = {
-  /** How many answers were given; the thread waits for it to change. */
-  answers: 0,
-  /** What is asked: one of `Request`. */
-  request: 1,
-  /** Which socket. */
-  socket: 2,
-  /** Bytes in the data part: to be sent, then received. */
-  length: 3,
+/** What the numbers of its own mean, in the shared memory. */
+export const SocketSlot = {
   /** How many bytes to receive at least. */
-  least: 4,
-  /** How it went: one of `Outcome`. */
-  outcome: 5,
+  least: Slot.own,
   /** Whether all that was to be sent is on its way: 0 or 1. */
-  sent: 6,
-  /** Counts whatever the worker does, so that it can be seen to be alive. */
-  steps: 7,
+  sent: Slot.own + 1,
 } as const;
 
-/** How a request went, in `control[Slot.outcome]`. */
-export const Outcome = {
-  okay: 0,
-  /** The data part holds the error's name, a line feed, and its message. */
-  error: 1,
+/** How a request went, beside what can be with every worker. */
+export const SocketOutcome = {
   /** The server closed the connection before enough bytes came. */
-  closed: 2,
+  closed: 16,
   /** No byte moved in either direction for too long. */
-  silent: 3,
+  silent: 17,
 } as const;
-
-/** Where the data part begins in the shared memory. */
-export const DATA = 64;
 
 /** What the worker is given. */
-export interface WorkerData {
-  /** Numbers, and from `DATA` on bytes. */
-  readonly memory: SharedArrayBuffer;
+export interface SocketData extends SharedData {
   /** How long to wait for a byte to move, in milliseconds. */
   readonly timeout: number;
-  /** What to run: `PROGRAM` as a URL. */
-  readonly program: string;
   /** What the numbers mean. */
-  readonly names: {
+  readonly names: SharedData["names"] & {
     readonly Request: typeof Request;
-    readonly Slot: typeof Slot;
-    readonly Outcome: typeof Outcome;
-    readonly DATA: typeof DATA;
+    readonly SocketSlot: typeof SocketSlot;
+    readonly SocketOutcome: typeof SocketOutcome;
   };
 }
 
-/**
- * Starts the worker's program. Whatever is wrong with that is told through the
- * shared memory: the program's thread stands still and hears of nothing else.
- *
- * Both are texts, not functions or files of their own: what bundlers and
- * compilers make of a function is of no use elsewhere, and a file would have
- * to be carried along and read. `tests/client_worker_test.ts` checks their types.
- */
-export const LOADER = `
-import { parentPort, workerData } from "node:worker_threads";
-
-/** @type {WorkerData} */
-const { memory, program, names: { Slot, Outcome, DATA } } = workerData;
-const control = new Int32Array(memory, 0, DATA / 4);
-const data = new Uint8Array(memory, DATA);
-
-/** @param {number} outcome */
-function answer(outcome) {
-  control[Slot.outcome] = outcome;
-  Atomics.add(control, Slot.answers, 1);
-  Atomics.notify(control, Slot.answers);
-}
-
-/** @param {unknown} error */
-function describe(error) {
-  const text = error instanceof Error
-    ? error.name + String.fromCharCode(10) + error.message
-    : "Error" + String.fromCharCode(10) + error;
-  const bytes = new TextEncoder().encode(text).subarray(0, data.length);
-  data.set(bytes);
-  control[Slot.length] = bytes.length;
-  return Outcome.error;
-}
-
-try {
-  const { serve } = await import(program);
-  const work = serve(workerData, control, data);
-  parentPort?.on("message", () => work().catch(describe).then(answer));
-  answer(Outcome.okay);
-} catch (error) {
-  answer(describe(error));
-}
-`;
-
 /** What the worker does. */
-export const PROGRAM = `
+export const SOCKET_PROGRAM = `
 /**
  * Returns a function that does what the shared memory asks for.
  *
- * @param {WorkerData} workerData
+ * @param {SocketData} workerData
  * @param {Int32Array} control
- * @param {Uint8Array} data
+ * @param {Room} room
  * @returns {() => Promise<number>}
  */
-export function serve({ timeout, names }, control, data) {
-  const { Request, Slot, Outcome } = names;
+export function serve({ timeout, names }, control, { data }) {
+  const { Request, Slot, Outcome, SocketSlot, SocketOutcome } = names;
   /** @type {Map<number, Deno.Conn>} */
   const sockets = new Map();
   const buffer = new Uint8Array(256 * 1024);
@@ -134,7 +68,7 @@ export function serve({ timeout, names }, control, data) {
     if (left > 0) setTimeout(look, left);
     else {
       watching = false;
-      giveUp(Outcome.silent);
+      giveUp(SocketOutcome.silent);
     }
   }
 
@@ -162,7 +96,7 @@ export function serve({ timeout, names }, control, data) {
     const working = work(() => abandoned);
     try {
       const outcome = await Promise.race([working, silence]);
-      if (outcome === Outcome.silent) {
+      if (outcome === SocketOutcome.silent) {
         abandoned = true;
         working.catch(() => {});
         abandon();
@@ -210,22 +144,22 @@ export function serve({ timeout, names }, control, data) {
   function exchange(socket) {
     const conn = sockets.get(socket);
     if (conn === undefined) throw new Error("the socket is closed");
-    const least = Atomics.load(control, Slot.least);
+    const least = Atomics.load(control, SocketSlot.least);
     const bytes = data.slice(0, control[Slot.length]);
     return watched(async (abandoned) => {
       let written = 0;
       while (written < bytes.length) {
         written += await conn.write(bytes.subarray(written));
-        if (abandoned()) return Outcome.silent;
+        if (abandoned()) return SocketOutcome.silent;
         step();
       }
-      control[Slot.sent] = 1;
+      control[SocketSlot.sent] = 1;
       let length = 0;
       while (length < least) {
         const room = Math.min(buffer.length, data.length - length);
         const more = await conn.read(buffer.subarray(0, room));
-        if (abandoned()) return Outcome.silent;
-        if (more === null) return Outcome.closed;
+        if (abandoned()) return SocketOutcome.silent;
+        if (more === null) return SocketOutcome.closed;
         data.set(buffer.subarray(0, more), length);
         length += more;
         step();
@@ -236,7 +170,7 @@ export function serve({ timeout, names }, control, data) {
   }
 
   return async () => {
-    const socket = Atomics.load(control, Slot.socket);
+    const socket = Atomics.load(control, Slot.target);
     switch (Atomics.load(control, Slot.request)) {
       case Request.open:
         return await open(socket);
