@@ -48,7 +48,7 @@ test("a journal beyond 4 GiB is as any other", (directory) => {
       length: end - HEADER_SIZE,
       tid: 0,
       next: 0,
-      metadata: 0,
+      notes: 0,
     });
     file.write(hole, HEADER_SIZE);
     file.truncate(end);

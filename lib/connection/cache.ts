@@ -96,6 +96,14 @@ export class Cache {
     }
   }
 
+  /** Every live object, held or not. */
+  *all(): Generator<Slot, void> {
+    for (const oid of this.#index.keys()) {
+      const slot = this.get(oid);
+      if (slot !== undefined) yield slot;
+    }
+  }
+
   /**
    * Lets go of what was not used for longest, as long as more than `size`
    * objects are held, but not of what `mayGo` refuses.

@@ -391,8 +391,8 @@ const list: MutantList = {
     {
       bug: "a journal that was cut opens without a word",
       file: "lib/storage/journal/recovery.ts",
-      find: "if (this.#slotsLeadTo >= journal.end)",
-      replace: "if (this.#slotsLeadTo > Number.MAX_SAFE_INTEGER)",
+      find: "if (this.#pointersLeadTo >= journal.end)",
+      replace: "if (this.#pointersLeadTo > Number.MAX_SAFE_INTEGER)",
       tests: ["recovery"],
     },
     {

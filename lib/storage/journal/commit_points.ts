@@ -14,13 +14,16 @@ import {
   checkMagic,
   decodeBlockHead,
   decodeHeader,
-  decodeSlot,
+  decodePointer,
+  encodeHeader,
   type Header,
   HEADER_SIZE,
-  SLOT_SIZE,
-  SLOTS,
+  OWN_IDENTITY,
+  POINTER_SIZE,
+  POINTERS,
+  withNewIdentity,
 } from "./format.ts";
-import { decodeMetadata, type Notes } from "../notes.ts";
+import { decodeNotes, type Notes } from "../notes.ts";
 import type { Tid } from "../storage.ts";
 
 /** A place in a journal where what is before it is a good database. */
@@ -72,7 +75,7 @@ export function* commitPoints(
   from = HEADER_SIZE,
 ): Generator<CommitPoint, void> {
   // Before the length: so they lead to nothing that is not there yet.
-  const led = slotsLeadTo(file);
+  const led = pointersLeadTo(file);
   const blocks = blocksOf(file, file.size(), name);
   const cursor = cursorOf(blocks, name, { at: from });
   // A pack begins with copies and index blocks, which are complete before the
@@ -106,12 +109,12 @@ export function* commitPoints(
   );
 }
 
-/** Returns the furthest place that the slots lead to, which was there when they were written. */
-function slotsLeadTo(file: OpenFile): number {
+/** Returns the furthest place that the pointers lead to, which was there when they were written. */
+function pointersLeadTo(file: OpenFile): number {
   const start = new Uint8Array(HEADER_SIZE);
   readFully(file, start, 0);
   return Math.max(
-    ...SLOTS.map((at) => decodeSlot(start.subarray(at))?.offset ?? 0),
+    ...POINTERS.map((at) => decodePointer(start.subarray(at))?.offset ?? 0),
   );
 }
 
@@ -119,9 +122,9 @@ function slotsLeadTo(file: OpenFile): number {
 export function notesAt(file: OpenFile, { last }: CommitPoint): Notes {
   const start = new Uint8Array(BLOCK_HEAD);
   readFully(file, start, last);
-  const metadata = new Uint8Array(decodeBlockHead(start, last)?.metadata ?? 0);
-  readFully(file, metadata, last + BLOCK_HEAD);
-  return decodeMetadata(metadata) ?? {};
+  const notes = new Uint8Array(decodeBlockHead(start, last)?.notes ?? 0);
+  readFully(file, notes, last + BLOCK_HEAD);
+  return decodeNotes(notes) ?? {};
 }
 
 function blocksOf(file: OpenFile, end: number, name: string): BlockReader {
@@ -170,11 +173,23 @@ export function checkBlocks(
 }
 
 /**
- * Takes the slots away: they may lead to what the file does not have, and
+ * Takes the pointers away: they may lead to what the file does not have, and
  * without them whoever opens it looks at every block.
  */
-export function clearSlots(file: OpenFile): void {
-  for (const at of SLOTS) writeFully(file, new Uint8Array(SLOT_SIZE), at);
+export function clearPointers(file: OpenFile): void {
+  for (const at of POINTERS) writeFully(file, new Uint8Array(POINTER_SIZE), at);
+}
+
+/** Gives a file that holds an earlier state of a database an identity of its own. */
+export function renewIdentity(file: OpenFile, name: string): void {
+  const header = readHeader(file, name);
+  if (header !== undefined) writeOwnIdentity(file, withNewIdentity(header));
+}
+
+/** Writes the part of a header that says that the file has an identity of its own. */
+export function writeOwnIdentity(file: OpenFile, header: Header): void {
+  const { from, to } = OWN_IDENTITY;
+  writeFully(file, encodeHeader(header).subarray(from, to), from);
 }
 
 /** Reads a part of a file piece by piece. */

@@ -18,12 +18,12 @@ import {
   type BlockHead,
   BlockKind,
   encodeHeader,
-  encodeSlot,
+  encodePointer,
   ENTRY_HEAD,
   type Header,
   HEADER_HEAD,
   HEADER_SIZE,
-  SLOTS,
+  POINTERS,
 } from "./format.ts";
 import { DamagedPage, JournalIndex } from "./index.ts";
 import type { Tid } from "../storage.ts";
@@ -45,7 +45,7 @@ export interface Repair {
 }
 
 /** One revision of one object. */
-export interface Entry {
+export interface Revision {
   readonly tid: Tid;
   readonly record: Uint8Array;
   /** Where the revision before it is, 0 if there is none. */
@@ -53,7 +53,7 @@ export interface Entry {
 }
 
 /** One revision to be written. */
-export interface NewEntry {
+export interface NewRevision {
   readonly oid: Oid;
   readonly tid: Tid;
   readonly record: Uint8Array;
@@ -92,7 +92,7 @@ export class Journal {
   readonly #sync: boolean;
   /** Whether all of the index stays in memory, once read. */
   readonly indexInMemory: boolean;
-  #lastSlot = 1;
+  #lastPointer = 1;
   #users = 1;
   #broken: StorageError | undefined;
   /** What was found damaged first. */
@@ -200,7 +200,7 @@ export class Journal {
   }
 
   /** Returns the entry at an offset, which must be of this object. */
-  entry(offset: number, oid: Oid): Entry {
+  entry(offset: number, oid: Oid): Revision {
     try {
       return this.#entry(offset, oid);
     } catch (error) {
@@ -208,7 +208,7 @@ export class Journal {
     }
   }
 
-  #entry(offset: number, oid: Oid): Entry {
+  #entry(offset: number, oid: Oid): Revision {
     const { end } = this;
     const number = Math.floor(offset / CHUNK);
     const at = offset - number * CHUNK;
@@ -273,7 +273,7 @@ export class Journal {
     records: ReadonlyMap<Oid, Uint8Array>,
     tid: Tid,
     next: Oid,
-    metadata: Uint8Array,
+    notes: Uint8Array,
   ): void {
     this.#checkWritable();
     this.#checkFile();
@@ -282,10 +282,10 @@ export class Journal {
         `Cannot commit to ${this.name}: a transaction after ${this.tid} cannot have the tid ${tid}; set the clock right`,
       );
     }
-    const entries: NewEntry[] = [];
+    const entries: NewRevision[] = [];
     for (const [oid, record] of records) entries.push({ oid, tid, record });
     const head = { kind: BlockKind.transaction, tid, next };
-    const written = this.#write(head, entries, metadata);
+    const written = this.#write(head, entries, notes);
     if (this.#sync) {
       try {
         this.#file.sync();
@@ -314,7 +314,7 @@ export class Journal {
   }
 
   /** Appends entries that were copied from another journal. Nothing is synced. */
-  appendCopies(entries: readonly NewEntry[], tid: Tid, next: Oid): void {
+  appendCopies(entries: readonly NewRevision[], tid: Tid, next: Oid): void {
     this.#checkWritable();
     const head = { kind: BlockKind.copy, tid, next };
     this.#take(this.#write(head, entries), entries, head);
@@ -328,8 +328,8 @@ export class Journal {
    */
   *replay(
     { tid, next, count, length }: BlockHead,
-    metadata: Uint8Array,
-    entries: Iterable<NewEntry>,
+    notes: Uint8Array,
+    entries: Iterable<NewRevision>,
   ): Generator<number, void> {
     this.#checkWritable();
     this.next = Math.max(this.next, next);
@@ -340,9 +340,9 @@ export class Journal {
       length,
       tid,
       next: this.next,
-      metadata: metadata.length,
+      notes: notes.length,
     });
-    writer.put(metadata);
+    writer.put(notes);
     for (const { oid, tid, record } of entries) {
       const previous = this.index.prepare(oid);
       this.index.set(oid, writer.putEntry(record, tid, previous));
@@ -369,7 +369,7 @@ export class Journal {
       return false;
     }
     try {
-      // A slot must not lead to what may not be there after a power failure.
+      // A pointer must not lead to what may not be there after a power failure.
       this.#file.sync();
     } catch (error) {
       // Nor must a transaction come after it.
@@ -384,9 +384,9 @@ export class Journal {
     this.indexedTo = this.end;
     this.endsWithCopy = false;
     try {
-      this.#lastSlot = 1 - this.#lastSlot;
-      const slot = encodeSlot({ offset, tid });
-      writeFully(this.#file, slot, SLOTS[this.#lastSlot as 0 | 1]);
+      this.#lastPointer = 1 - this.#lastPointer;
+      const pointer = encodePointer({ offset, tid });
+      writeFully(this.#file, pointer, POINTERS[this.#lastPointer as 0 | 1]);
     } catch {
       // It is a hint only.
     }
@@ -405,9 +405,9 @@ export class Journal {
     else if (!this.#sync) this.#file.sync();
   }
 
-  /** Which slot was written last: the next one goes to the other. */
-  set lastSlot(slot: number) {
-    this.#lastSlot = slot;
+  /** Which pointer was written last: the next one goes to the other. */
+  set lastPointer(pointer: number) {
+    this.#lastPointer = pointer;
   }
 
   /** Allows no more commits. */
@@ -480,10 +480,10 @@ export class Journal {
 
   #write(
     { kind, tid, next }: { kind: number; tid: Tid; next: Oid },
-    entries: readonly NewEntry[],
-    metadata: Uint8Array = new Uint8Array(),
+    entries: readonly NewRevision[],
+    notes: Uint8Array = new Uint8Array(),
   ): { end: number; offsets: number[] } {
-    let length = BLOCK_HEAD + metadata.length + BLOCK_TRAILER;
+    let length = BLOCK_HEAD + notes.length + BLOCK_TRAILER;
     for (const { record } of entries) length += ENTRY_HEAD + record.length;
     const offsets: number[] = [];
     try {
@@ -494,9 +494,9 @@ export class Journal {
         length,
         tid,
         next,
-        metadata: metadata.length,
+        notes: notes.length,
       });
-      writer.put(metadata);
+      writer.put(notes);
       for (const { oid, tid, record } of entries) {
         const previous = this.index.prepare(oid);
         offsets.push(
@@ -518,7 +518,7 @@ export class Journal {
 
   #take(
     { end, offsets }: { end: number; offsets: readonly number[] },
-    entries: readonly NewEntry[],
+    entries: readonly NewRevision[],
     { tid, next }: { tid: Tid; next: Oid },
   ): void {
     for (let i = 0; i < entries.length; i++) {

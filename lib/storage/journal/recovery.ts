@@ -22,15 +22,17 @@ import {
   BlockKind,
   checkMagic,
   decodeHeader,
-  decodeSlot,
+  decodePointer,
   encodeHeader,
   ENTRY_HEAD,
   type Header,
   HEADER_SIZE,
   isUnfinishedHeader,
-  SLOT_SIZE,
-  SLOTS,
+  POINTER_SIZE,
+  POINTERS,
+  withNewIdentity,
 } from "./format.ts";
+import { writeOwnIdentity } from "./commit_points.ts";
 import { DamagedPage, type IndexBlock, readIndexBlock } from "./index.ts";
 
 /** How to open a journal. */
@@ -51,7 +53,7 @@ export function openJournal(
 ): Journal {
   const bytes = new Uint8Array(HEADER_SIZE);
   const start = bytes.subarray(0, readFully(file, bytes, 0));
-  // After the slots: so they lead to nothing that is not there yet, should
+  // After the pointers: so they lead to nothing that is not there yet, should
   // somebody be writing.
   const size = start.length < HEADER_SIZE ? start.length : file.size();
   if (size <= HEADER_SIZE && isUnfinishedHeader(start)) {
@@ -137,10 +139,10 @@ function damaged(name: string, offset: number, why: string): DamagedFileError {
 
 class Recovery {
   #journal: Journal;
-  /** The newest index block that a slot leads to, if it is damaged. */
+  /** The newest index block that a pointer leads to, if it is damaged. */
   #badIndex: number | undefined;
-  /** The furthest place that a slot leads to: it was on the disk before the slot. */
-  #slotsLeadTo = 0;
+  /** The furthest place that a pointer leads to: it was on the disk before the pointer. */
+  #pointersLeadTo = 0;
   readonly #repairs: Repair[] = [];
 
   constructor(
@@ -148,7 +150,7 @@ class Recovery {
     private readonly file: OpenFile,
     private readonly path: string,
     private readonly name: string,
-    private readonly header: Header,
+    private header: Header,
     private readonly options: OpenOptions,
   ) {
     this.#journal = this.#blank();
@@ -192,18 +194,18 @@ class Recovery {
     }
   }
 
-  /** Writes the header anew, without slots that lead nowhere, if it is not as it should be. */
+  /** Writes the header anew, without pointers that lead nowhere, if it is not as it should be. */
   #repairHeader(): void {
     const journal = this.#journal;
     const start = new Uint8Array(HEADER_SIZE);
     readFully(this.file, start, 0);
     const right = encodeHeader(this.header);
-    for (const at of SLOTS) {
-      const bytes = start.subarray(at, at + SLOT_SIZE);
-      const slot = decodeSlot(bytes);
-      if (slot === undefined) continue;
-      const block = readIndexBlock(journal.reader, slot.offset, journal.end);
-      if (block?.tid === slot.tid) right.set(bytes, at);
+    for (const at of POINTERS) {
+      const bytes = start.subarray(at, at + POINTER_SIZE);
+      const pointer = decodePointer(bytes);
+      if (pointer === undefined) continue;
+      const block = readIndexBlock(journal.reader, pointer.offset, journal.end);
+      if (block?.tid === pointer.tid) right.set(bytes, at);
     }
     const offset = right.findIndex((byte, i) => byte !== start[i]);
     if (offset < 0) return;
@@ -216,23 +218,23 @@ class Recovery {
     return new Journal(this.file, this.name, this.header, this.options);
   }
 
-  /** Begins with the newest index block that a slot leads to. */
+  /** Begins with the newest index block that a pointer leads to. */
   #useIndex(start: Uint8Array, size: number): void {
     const journal = this.#journal;
-    const slots = SLOTS.map((at, number) => {
-      const slot = decodeSlot(start.subarray(at, at + SLOT_SIZE));
-      return { number, offset: slot?.offset ?? 0 };
+    const pointers = POINTERS.map((at, number) => {
+      const pointer = decodePointer(start.subarray(at, at + POINTER_SIZE));
+      return { number, offset: pointer?.offset ?? 0 };
     });
-    slots.sort((a, b) => b.offset - a.offset);
-    this.#slotsLeadTo = slots[0]!.offset;
-    for (const { number, offset } of slots) {
+    pointers.sort((a, b) => b.offset - a.offset);
+    this.#pointersLeadTo = pointers[0]!.offset;
+    for (const { number, offset } of pointers) {
       const block = readIndexBlock(journal.reader, offset, size);
       if (block === undefined) {
         if (offset > 0 && offset < size) this.#badIndex ??= offset;
         continue;
       }
       this.#takeIndex(offset, block);
-      journal.lastSlot = number;
+      journal.lastPointer = number;
       return;
     }
   }
@@ -273,6 +275,9 @@ class Recovery {
         const bytes = size - offset;
         this.#repairs.push({ kind: "cut", offset, bytes, saved });
       }
+      // What a number meant in what is lost, it will not mean from now on.
+      this.header = journal.header = withNewIdentity(this.header);
+      writeOwnIdentity(this.file, this.header);
       repaired = true;
     }
     if (journal.end < size && !this.options.readonly) {
@@ -302,9 +307,9 @@ class Recovery {
     if (journal.endsWithCopy) {
       throw this.#damaged("what a pack wrote ends too early");
     }
-    if (this.#slotsLeadTo >= journal.end) {
+    if (this.#pointersLeadTo >= journal.end) {
       throw this.#damaged(
-        `the file was cut there, since its header leads to byte ${this.#slotsLeadTo}`,
+        `the file was cut there, since its header leads to byte ${this.#pointersLeadTo}`,
       );
     }
   }
@@ -345,7 +350,7 @@ class Recovery {
   #takeEntries(head: BlockHead, blocks: BlockReader): void {
     const { index } = this.#journal;
     const last = head.offset + head.length - BLOCK_TRAILER;
-    let at = head.offset + BLOCK_HEAD + head.metadata;
+    let at = head.offset + BLOCK_HEAD + head.notes;
     for (let i = 0; i < head.count; i++) {
       // A record begins with its oid.
       const room = last - at - ENTRY_HEAD;

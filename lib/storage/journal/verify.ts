@@ -20,12 +20,13 @@ import {
   checkMagic,
   decodeBlockHead,
   decodeHeader,
-  decodeSlot,
+  decodePointer,
   ENTRY_HEAD,
   HEADER_SIZE,
   isUnfinishedHeader,
-  SLOT_SIZE,
-  SLOTS,
+  OWN_IDENTITY,
+  POINTER_SIZE,
+  POINTERS,
 } from "./format.ts";
 import {
   blockSize,
@@ -106,7 +107,7 @@ export class JournalVerifier {
     if (start !== undefined) {
       this.#checkHeader(start);
       yield* this.#scan();
-      this.#checkSlots(start);
+      this.#checkPointers(start);
       yield* this.#walk();
     }
     const { objects } = this.#table;
@@ -129,14 +130,14 @@ export class JournalVerifier {
     };
   }
 
-  /** Returns the header and the slots, `undefined` if there is nothing more to read. */
+  /** Returns the header and the pointers, `undefined` if there is nothing more to read. */
   #readStart(): Uint8Array | undefined {
     let start = this.#bytesOfStart();
-    // Somebody may write a slot just now.
-    for (let again = 0; again < 3 && !slotsAreGood(start); again++) {
+    // Somebody may write a pointer just now.
+    for (let again = 0; again < 3 && !pointersAreGood(start); again++) {
       start = this.#bytesOfStart();
     }
-    // After the slots: so they lead to nothing that is not there yet.
+    // After the pointers: so they lead to nothing that is not there yet.
     this.#source.end = this.#size = this.#file.size();
     if (start.length === 0 || isUnfinishedHeader(start)) {
       this.#note("The file is empty: a database without any object");
@@ -157,12 +158,12 @@ export class JournalVerifier {
     if (!decodeHeader(start).good) {
       this.#damaged(0, "the header's checksum is wrong");
     }
-    const [first, second] = SLOTS;
+    const [first, second] = POINTERS;
     for (
       const [from, to] of [
-        [36, first],
-        [first + SLOT_SIZE, second],
-        [second + SLOT_SIZE, HEADER_SIZE],
+        [OWN_IDENTITY.to, first],
+        [first + POINTER_SIZE, second],
+        [second + POINTER_SIZE, HEADER_SIZE],
       ] as const
     ) {
       const found = start.subarray(from, to).findIndex((byte) => byte !== 0);
@@ -269,7 +270,7 @@ export class JournalVerifier {
     if (kind === BlockKind.transaction) this.#transactions++;
     const before = this.#damageCount;
     const last = offset + length - BLOCK_TRAILER;
-    let at = offset + BLOCK_HEAD + head.metadata;
+    let at = offset + BLOCK_HEAD + head.notes;
     let badBefore = -1;
     for (let i = 0; i < count; i++) {
       const entry = this.#entry(at, last);
@@ -445,29 +446,29 @@ export class JournalVerifier {
     return undefined;
   }
 
-  #checkSlots(start: Uint8Array): void {
-    const slots: { at: number; offset: number; tid: Tid }[] = [];
-    for (const at of SLOTS) {
-      const bytes = start.subarray(at, at + SLOT_SIZE);
+  #checkPointers(start: Uint8Array): void {
+    const pointers: { at: number; offset: number; tid: Tid }[] = [];
+    for (const at of POINTERS) {
+      const bytes = start.subarray(at, at + POINTER_SIZE);
       if (bytes.every((byte) => byte === 0)) continue;
-      const slot = decodeSlot(bytes);
-      if (slot === undefined) {
-        this.#damaged(at, "the checksum of a slot is wrong");
-      } else if (slot.offset >= this.#size) {
+      const pointer = decodePointer(bytes);
+      if (pointer === undefined) {
+        this.#damaged(at, "the checksum of an index pointer is wrong");
+      } else if (pointer.offset >= this.#size) {
         this.#damaged(
           this.#size,
-          `the file was cut there, since its header leads to byte ${slot.offset}`,
+          `the file was cut there, since its header leads to byte ${pointer.offset}`,
         );
-      } else slots.push({ at, ...slot });
+      } else pointers.push({ at, ...pointer });
     }
-    slots.sort((a, b) => b.offset - a.offset);
+    pointers.sort((a, b) => b.offset - a.offset);
     let used = -1;
-    for (const { at, offset, tid } of slots) {
+    for (const { at, offset, tid } of pointers) {
       const index = this.#indexes.get(offset);
       if (index === undefined || index.tid !== tid) {
         this.#damaged(
           at,
-          `a slot leads to byte ${offset}, where no such index block is`,
+          `an index pointer leads to byte ${offset}, where no such index block is`,
         );
       } else if (used < 0) used = offset;
     }
@@ -563,9 +564,9 @@ export class JournalVerifier {
   }
 }
 
-function slotsAreGood(start: Uint8Array): boolean {
-  return start.length < HEADER_SIZE || SLOTS.every((at) => {
-    const bytes = start.subarray(at, at + SLOT_SIZE);
-    return bytes.every((byte) => byte === 0) || decodeSlot(bytes);
+function pointersAreGood(start: Uint8Array): boolean {
+  return start.length < HEADER_SIZE || POINTERS.every((at) => {
+    const bytes = start.subarray(at, at + POINTER_SIZE);
+    return bytes.every((byte) => byte === 0) || decodePointer(bytes);
   });
 }
