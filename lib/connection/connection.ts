@@ -48,6 +48,10 @@ import { slotOf } from "../persistent/slot.ts";
 /** So often a commit is tried when it is refused for what the transaction did not use. */
 const COMMIT_ATTEMPTS = 30;
 
+/** Why no transaction can go on. */
+const REPLACED =
+  "the server serves another database now, or an earlier state of it";
+
 /**
  * Settings of a {@linkcode Connection}.
  *
@@ -447,8 +451,14 @@ export class Connection<Root extends object = DefaultRoot>
     throw error;
   }
 
-  #checkConflicts(invalid: readonly Oid[] | "everything"): void {
+  #checkConflicts(invalid: readonly Oid[] | Changed): void {
     const oids = this.#objects.accessed(invalid);
+    if (invalid === "replaced") {
+      throw new WriteConflictError(
+        `Cannot commit: ${REPLACED}; call abort() and start over from the root`,
+        { oids, classes: this.#classNames(oids) },
+      );
+    }
     if (oids.length === 0) return;
     throw new WriteConflictError(
       `Cannot commit: somebody else has changed ${
@@ -503,7 +513,8 @@ export class Connection<Root extends object = DefaultRoot>
 
   /**
    * Takes all changes since the last `commit()` or `abort()` back, and moves to
-   * the newest snapshot.
+   * the newest snapshot. If a server has another database by then, all objects
+   * but the root can no longer be used: find them again from the root.
    *
    * @throws {ConnectionError} if the connection was closed.
    */
@@ -526,7 +537,8 @@ export class Connection<Root extends object = DefaultRoot>
   #renew(): void {
     const changed = this.#session.sync();
     this.#objects.invalidate(changed);
-    const isAnother = [changed, ...this.#stale].includes("everything");
+    const told = [changed, ...this.#stale];
+    const isAnother = told.includes("everything") || told.includes("replaced");
     if (!isAnother || this.#session.has(ROOT_OID)) return;
     // The server came back with an empty storage, which gets its root object as any other.
     const root = this.root as unknown as PersistentObject | undefined;
@@ -723,6 +735,14 @@ export class Connection<Root extends object = DefaultRoot>
   #readNewer(oid: Oid, cause: ReadConflictError): Uint8Array {
     const invalid = this.#session.sync();
     const conflicts = this.#objects.accessed(invalid);
+    if (invalid === "replaced") {
+      const error = new ReadConflictError(
+        `Cannot load object #${oid}: ${REPLACED}; call abort() and start over from the root`,
+        { oids: conflicts, classes: this.#classNames(conflicts) },
+        { cause },
+      );
+      this.#fail(error, invalid);
+    }
     if (conflicts.length > 0) {
       const error = new ReadConflictError(
         `Cannot load object #${oid}: somebody else has changed ${

@@ -13,6 +13,7 @@ import {
   notesAt,
   pieces,
   readHeader,
+  renewIdentity,
 } from "../storage/journal/commit_points.ts";
 
 import { openOn } from "../storage/file_storage.ts";
@@ -200,6 +201,8 @@ export async function writeRestored(
     try {
       await fill(part);
       clearPointers(part);
+      // What a number meant after the moment, it will not mean here.
+      renewIdentity(part, from);
       part.sync();
     } finally {
       part.close();

@@ -16,8 +16,10 @@ import type { Oid } from "../serialize/record.ts";
 import { disk, type Files, type OpenFile } from "../files/file.ts";
 import { describeHolder } from "../files/lock.ts";
 import type { Journal, Repair } from "./journal/journal.ts";
+import { identityIn } from "./journal/format.ts";
 import {
   commitPointAt,
+  hadTransaction,
   revisionsOf,
   transactionsOf,
 } from "./journal/history.ts";
@@ -166,6 +168,17 @@ export class FileStorage implements HistoricalStorage {
       file.close();
       throw explain(error, path);
     }
+  }
+
+  /** Tells this database from others. See {@linkcode Storage.identity}. */
+  get identity(): string {
+    return identityIn(this.#journal.header);
+  }
+
+  /** Whether there was such a transaction. See {@linkcode Storage.knows}. */
+  knows(tid: Tid): boolean {
+    this.#sessions.checkOpen();
+    return hadTransaction(this.#journal, tid);
   }
 
   /** How many bytes the file has. */

@@ -15,10 +15,13 @@ import {
   decodeBlockHead,
   decodeHeader,
   decodePointer,
+  encodeHeader,
   type Header,
   HEADER_SIZE,
+  OWN_IDENTITY,
   POINTER_SIZE,
   POINTERS,
+  withNewIdentity,
 } from "./format.ts";
 import { decodeNotes, type Notes } from "../notes.ts";
 import type { Tid } from "../storage.ts";
@@ -175,6 +178,18 @@ export function checkBlocks(
  */
 export function clearPointers(file: OpenFile): void {
   for (const at of POINTERS) writeFully(file, new Uint8Array(POINTER_SIZE), at);
+}
+
+/** Gives a file that holds an earlier state of a database an identity of its own. */
+export function renewIdentity(file: OpenFile, name: string): void {
+  const header = readHeader(file, name);
+  if (header !== undefined) writeOwnIdentity(file, withNewIdentity(header));
+}
+
+/** Writes the part of a header that says that the file has an identity of its own. */
+export function writeOwnIdentity(file: OpenFile, header: Header): void {
+  const { from, to } = OWN_IDENTITY;
+  writeFully(file, encodeHeader(header).subarray(from, to), from);
 }
 
 /** Reads a part of a file piece by piece. */

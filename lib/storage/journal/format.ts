@@ -57,9 +57,16 @@
  * @module
  */
 import { crc32 } from "node:zlib";
-import { getUint64, setUint64, viewOf } from "../../serialize/bytes.ts";
+import {
+  fromHex,
+  getUint64,
+  setUint64,
+  toHex,
+  viewOf,
+} from "../../serialize/bytes.ts";
 import { StorageError } from "../../errors.ts";
 import type { Oid } from "../../serialize/record.ts";
+import { newIdentity } from "../identity.ts";
 import type { Tid } from "../storage.ts";
 
 /** The bytes that a journal begins with. */
@@ -80,14 +87,24 @@ export const BLOCK_TRAILER = 12;
 export const ENTRY_HEAD = 24;
 /** The length of what the header says, its checksum included. */
 export const HEADER_HEAD = 36;
+/** Where the header says that the file has an identity of its own: that, and its checksum. */
+export const OWN_IDENTITY = {
+  from: HEADER_HEAD,
+  to: HEADER_HEAD + 20,
+} as const;
 
 /** Set in the number of packs while a pack is writing the file. */
 const PACKING = 0x80000000;
 
 /** What is in a journal's header. */
 export interface Header {
-  /** Tells this database from others: 16 random bytes. */
+  /** Tells this database, and all that was restored from it, from others: 16 random bytes. */
   readonly database: Uint8Array;
+  /**
+   * Tells what was restored, or has lost transactions in a repair, from what it
+   * was before: 16 random bytes. Others have none.
+   */
+  readonly own?: Uint8Array | undefined;
   /** How often it was packed. */
   readonly packs: number;
   /** Whether it is what a pack is writing, or was when it was interrupted. */
@@ -129,7 +146,7 @@ export interface BlockHead {
 
 /** Returns the header, and room for the index pointers. */
 export function encodeHeader(
-  { database, packs, packing = false }: Header,
+  { database, own, packs, packing = false }: Header,
 ): Uint8Array {
   const bytes = new Uint8Array(HEADER_SIZE);
   const view = viewOf(bytes);
@@ -138,20 +155,40 @@ export function encodeHeader(
   bytes.set(database, 12);
   view.setUint32(28, packing ? packs + PACKING : packs);
   view.setUint32(32, crc32(bytes.subarray(0, 32)));
+  if (own !== undefined) {
+    bytes.set(own, OWN_IDENTITY.from);
+    view.setUint32(OWN_IDENTITY.to - 4, crc32(own));
+  }
   return bytes;
 }
 
 /** Returns what the header says, and whether its checksum is right. */
 export function decodeHeader(bytes: Uint8Array): Header & { good: boolean } {
   const view = viewOf(bytes);
-  const good = view.getUint32(32) === crc32(bytes.subarray(0, 32));
+  const { from, to } = OWN_IDENTITY;
+  const hasOwn = bytes.subarray(from, to).some((byte) => byte !== 0);
+  const own = hasOwn ? bytes.slice(from, to - 4) : undefined;
+  const good = view.getUint32(32) === crc32(bytes.subarray(0, 32)) &&
+    (own === undefined ||
+      bytes.length >= to && view.getUint32(to - 4) === crc32(own));
   const packs = view.getUint32(28);
   return {
     database: bytes.slice(12, 28),
+    own,
     packs: packs % PACKING,
     packing: packs >= PACKING,
     good,
   };
+}
+
+/** Returns what tells the database in a file from all others, as hexadecimal digits. */
+export function identityIn({ database, own }: Header): string {
+  return toHex(own ?? database);
+}
+
+/** Returns the header of the same database in another state: nobody must take it for the one before. */
+export function withNewIdentity(header: Header): Header {
+  return { ...header, own: fromHex(newIdentity()) };
 }
 
 /**

@@ -133,6 +133,16 @@ export function findTransaction(
   return undefined;
 }
 
+/**
+ * Whether there was a transaction, as far as the journal says: what a pack has
+ * merged with others is taken for one.
+ */
+export function hadTransaction(journal: Journal, tid: Tid): boolean {
+  if (tid >= journal.tid) return tid === journal.tid;
+  return tid <= oldestMoment(journal) ||
+    commitPointAt(journal, tid).tid === tid;
+}
+
 /** One entry of a block, and where it and its object's revision before are. */
 export interface PlacedRevision extends NewRevision {
   readonly offset: number;

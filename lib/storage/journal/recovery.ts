@@ -30,7 +30,9 @@ import {
   isUnfinishedHeader,
   POINTER_SIZE,
   POINTERS,
+  withNewIdentity,
 } from "./format.ts";
+import { writeOwnIdentity } from "./commit_points.ts";
 import { DamagedPage, type IndexBlock, readIndexBlock } from "./index.ts";
 
 /** How to open a journal. */
@@ -148,7 +150,7 @@ class Recovery {
     private readonly file: OpenFile,
     private readonly path: string,
     private readonly name: string,
-    private readonly header: Header,
+    private header: Header,
     private readonly options: OpenOptions,
   ) {
     this.#journal = this.#blank();
@@ -273,6 +275,9 @@ class Recovery {
         const bytes = size - offset;
         this.#repairs.push({ kind: "cut", offset, bytes, saved });
       }
+      // What a number meant in what is lost, it will not mean from now on.
+      this.header = journal.header = withNewIdentity(this.header);
+      writeOwnIdentity(this.file, this.header);
       repaired = true;
     }
     if (journal.end < size && !this.options.readonly) {

@@ -24,6 +24,7 @@ import {
   ENTRY_HEAD,
   HEADER_SIZE,
   isUnfinishedHeader,
+  OWN_IDENTITY,
   POINTER_SIZE,
   POINTERS,
 } from "./format.ts";
@@ -160,7 +161,7 @@ export class JournalVerifier {
     const [first, second] = POINTERS;
     for (
       const [from, to] of [
-        [36, first],
+        [OWN_IDENTITY.to, first],
         [first + POINTER_SIZE, second],
         [second + POINTER_SIZE, HEADER_SIZE],
       ] as const
