@@ -37,6 +37,10 @@ export {
   type PersistentClass,
   registerClass,
 } from "./lib/persistent/classes.ts";
+export type {
+  BeforeCommit,
+  PendingChange,
+} from "./lib/connection/before_commit.ts";
 export {
   Connection,
   type ConnectionOptions,

@@ -14,6 +14,14 @@ export type Step =
   | { wait: number }
   | { close: true };
 
+/** How a server begins that does not say which database it serves, as those of Durus. */
+export const GREETING: Step[] = [
+  { read: 5 },
+  { write: [0, 0, 0, 1] },
+  { read: 9 },
+  { write: [0x4b] },
+];
+
 /** What the thread shall serve. */
 export type Task =
   /** A storage: the file, or memory where there is none. */

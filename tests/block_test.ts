@@ -14,7 +14,7 @@ import {
   encodeBlockHead,
   ENTRY_HEAD,
 } from "../lib/storage/journal/format.ts";
-import { encodeMetadata } from "../lib/storage/notes.ts";
+import { encodeNotes } from "../lib/storage/notes.ts";
 import { openOn } from "../lib/storage/file_storage.ts";
 import { JournalVerifier } from "../lib/storage/journal/verify.ts";
 import type { VerifyReport } from "../lib/maintenance/verify.ts";
@@ -68,7 +68,7 @@ Deno.test("a block of any length around what is written at once is whole", () =>
         length,
         tid: 3,
         next: 8,
-        metadata: 0,
+        notes: 0,
       });
       const records = [record.slice(0, first), record.slice(0, rest - first)];
       const places = records.map((one) => writer.putEntry(one, 3, 0) - 1000);
@@ -126,7 +126,7 @@ function blockAt(offset: number, tid: number, text: string): Uint8Array {
     length,
     tid,
     next: 10,
-    metadata: 0,
+    notes: 0,
   }));
   view.setUint32(BLOCK_HEAD + 4, record.length);
   setUint64(view, BLOCK_HEAD + 8, tid);
@@ -145,7 +145,7 @@ Deno.test("a whole block inside of a record is never taken for one", () => {
   store(session, textRecord(0, "first"));
   const outer = storage.size;
   const notes = { note: "outer" };
-  const before = BLOCK_HEAD + encodeMetadata(notes).length;
+  const before = BLOCK_HEAD + encodeNotes(notes).length;
   const inner = outer + before + ENTRY_HEAD + 12;
   const tid = session.tid + 1e9;
   const block = blockAt(inner, tid, "from inside");

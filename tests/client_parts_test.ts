@@ -13,9 +13,8 @@ import {
 import { Requests } from "../lib/client/requests.ts";
 import { ClientStorage } from "../lib/client/client_storage.ts";
 import { record } from "./_raw_client.ts";
-import { ServerWorker, type Step } from "./_server_worker.ts";
+import { GREETING, ServerWorker, type Step } from "./_server_worker.ts";
 
-const GREETING: Step[] = [{ read: 5 }, { write: [0, 0, 0, 1] }];
 const SYNCED: Step[] = [{ read: 1 }, { write: [0, 0, 0, 0] }];
 const LOST: Step[] = [{ read: 5 }, { close: true }];
 const ANSWER = [0x4f, 0, 0, 0, 13, ...record(5, "x")];
@@ -25,6 +24,7 @@ Deno.test("a commit whose last bytes were not sent was not stored", () => {
   for (
     const [sent, fate] of [[false, "nothing was"], [true, "or stored it"]]
   ) {
+    let read = () => Uint8Array.of(0x4b);
     const socket = {
       sent,
       available: 0,
@@ -33,11 +33,12 @@ Deno.test("a commit whose last bytes were not sent was not stored", () => {
       writeOid: () => {},
       write: () => {},
       readUint32: () => 1,
-      read: () => {
-        throw lost;
-      },
+      read: () => read(),
     } as unknown as BlockingSocket;
     const client = new Requests(socket);
+    read = () => {
+      throw lost;
+    };
     const error = assertThrows(
       () => client.finishCommit(new Map([[5, record(5, "x")]])),
       ServerUnavailableError,
@@ -190,11 +191,11 @@ Deno.test("bytes that nobody asked for do not pass for numbers", async () => {
   );
 });
 
-Deno.test("what was wrong with a server first is what every later use tells", async () => {
+Deno.test("what was wrong with a server first is what every later use tells, until the session syncs", async () => {
   await using server = await ServerWorker.start({
     script: [[...GREETING, ...SYNCED, { read: 9 }, {
       write: [63, 1, 2, 3, ...ANSWER],
-    }]],
+    }], [...GREETING, { read: 9 }, { write: ANSWER }]],
   });
   using storage = new ClientStorage({ port: server.port, timeout: 10_000 });
   using session = storage.session();
@@ -203,11 +204,16 @@ Deno.test("what was wrong with a server first is what every later use tells", as
       () => session.load(5),
       () => session.load(5),
       () => session.allocate(1),
-      () => session.sync(),
     ]
   ) {
-    assertThrows(use, ProtocolError, "it answered a load with byte 63");
+    assertThrows(
+      use,
+      ProtocolError,
+      "it answered a load with byte 63; call abort() and start over",
+    );
   }
+  assertEquals(session.sync(), "everything");
+  assertEquals(session.load(5), record(5, "x"));
 });
 
 Deno.test("a commit that is given up does not keep the server waiting", async () => {

@@ -11,9 +11,8 @@ import { ClientStorage } from "../lib/client/client_storage.ts";
 import { Connection, Persistent } from "../mod.ts";
 import { inDirectory, MAP } from "./_dhara.ts";
 import { record, transaction } from "./_raw_client.ts";
-import { ServerWorker, type Step } from "./_server_worker.ts";
+import { GREETING, ServerWorker, type Step } from "./_server_worker.ts";
 
-const GREETING: Step[] = [{ read: 5 }, { write: [0, 0, 0, 1] }];
 const SYNCED: Step[] = [{ read: 1 }, { write: [0, 0, 0, 0] }];
 const COMMIT = { read: transaction([5, record(5, "x")]).length };
 const GIVEN_UP = { read: 4 };

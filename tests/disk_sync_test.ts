@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { StorageError } from "../lib/errors.ts";
 import { FileStorage, openOn } from "../lib/storage/file_storage.ts";
-import { SLOTS } from "../lib/storage/journal/format.ts";
+import { POINTERS } from "../lib/storage/journal/format.ts";
 import { Faults } from "./_faulty_files.ts";
 import { store, textOf, textRecord } from "../lib/testing/records.ts";
 
@@ -41,8 +41,8 @@ function watch(directory: string, act: () => void): string[] {
     return seekSync.call(this, offset, whence);
   };
   file.writeSync = function (bytes) {
-    const isSlot = SLOTS.some((at) => at === places.get(this));
-    log.push(`${isSlot ? "slot" : "write"} ${paths.get(this) ?? "x"}`);
+    const isPointer = POINTERS.some((at) => at === places.get(this));
+    log.push(`${isPointer ? "pointer" : "write"} ${paths.get(this) ?? "x"}`);
     return writeSync.call(this, bytes);
   };
   file.truncateSync = function (length) {
@@ -146,10 +146,10 @@ test(
       directory,
       () => store(session, textRecord(0, "x".repeat(1_100_000))),
     );
-    assertEquals(log, ["write x", "write x", "sync x", "slot x"]);
+    assertEquals(log, ["write x", "write x", "sync x", "pointer x"]);
     store(session, textRecord(1, "x".repeat(100_000)));
     log = watch(directory, () => storage.close());
-    assertEquals(log, ["write x", "sync x", "slot x"]);
+    assertEquals(log, ["write x", "sync x", "pointer x"]);
   },
 );
 
@@ -173,7 +173,7 @@ test(
       const log = watch(directory, () => storage.pack({ prepack }));
       const rename = log.indexOf("rename x.pack x");
       const last = log.findLastIndex((one, i) =>
-        i < rename && /^(write|slot) x.pack$/.test(one)
+        i < rename && /^(write|pointer) x.pack$/.test(one)
       );
       assert(last >= 0, `${log}`);
       assert(log.slice(last, rename).includes("sync x.pack"), `${log}`);
@@ -245,8 +245,8 @@ test("a failed sync of an index stops commits, and the header does not lead to i
     }
     assertEquals(textOf(session, 0).length, 1_100_000);
   }
-  const slots = Deno.readFileSync(path).subarray(512, 1536);
-  assert(slots.every((byte) => byte === 0));
+  const pointers = Deno.readFileSync(path).subarray(512, 1536);
+  assert(pointers.every((byte) => byte === 0));
   using storage = new FileStorage(path);
   using session = storage.session();
   assertEquals(textOf(session, 0).length, 1_100_000);
@@ -315,7 +315,7 @@ test(
     const rename = log.indexOf("rename x.pack x");
     const before = log.slice(0, rename);
     const last = before.findLastIndex((one) =>
-      /^(write|slot) x.pack$/.test(one)
+      /^(write|pointer) x.pack$/.test(one)
     );
     assert(before.slice(last).includes("sync x.pack"), `${log}`);
     assert(

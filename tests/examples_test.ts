@@ -1,5 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import type { Answers } from "../examples/cities.ts";
+import { ClientStorage, Connection, PersistentList, restore } from "../mod.ts";
 import { inDirectory, Running, startServer } from "./_dhara.ts";
 
 /** What Deno must be told where the packages come from elsewhere. */
@@ -180,6 +181,46 @@ Deno.test("examples/web.ts goes on answering after its storage server was killed
         await restart();
         assertEquals(await ask(url, "four"), [201, "4"]);
         assertEquals(await ask(url), [200, '["one","two","three","four"]']);
+      });
+    } finally {
+      await server.stop("SIGKILL");
+    }
+  });
+});
+
+Deno.test("examples/web.ts goes on with whatever database its storage server comes back with", async () => {
+  await inDirectory(async (directory) => {
+    const file = `${directory}/web.dhara`;
+    let { server, port } = await startServer(["--file", file]);
+    try {
+      await withWeb(port, async (url) => {
+        assertEquals(await ask(url, "one"), [201, "1"]);
+        await server.stop("SIGINT");
+        await restore(file, { to: `${directory}/older.dhara` });
+        ({ server } = await startServer(["--file", file, "--port", port]));
+        assertEquals(await ask(url, "two"), [201, "2"]);
+        for (
+          const [replace, left] of [
+            [() => Deno.renameSync(`${directory}/older.dhara`, file), ["one"]],
+            [() => Deno.removeSync(file), []],
+          ] as [() => void, string[]][]
+        ) {
+          await server.stop("SIGKILL");
+          replace();
+          ({ server } = await startServer(["--file", file, "--port", port]));
+          {
+            // Somebody else is there before.
+            using storage = new ClientStorage({ port: Number(port) });
+            using connection = new Connection(storage);
+            for (let i = 0; i < 20; i++) {
+              connection.root[`theirs${i}`] = new PersistentList(["theirs"]);
+            }
+            connection.commit();
+          }
+          assertEquals(await ask(url), [200, JSON.stringify(left)]);
+          assertEquals(await ask(url, "new"), [201, `${left.length + 1}`]);
+          assertEquals(await ask(url), [200, JSON.stringify([...left, "new"])]);
+        }
       });
     } finally {
       await server.stop("SIGKILL");

@@ -504,9 +504,9 @@ test("a number far beyond those in use is refused", (path) => {
   }
 });
 
-test("metadata of a transaction is skipped", (path) => {
+test("notes that no Dhara has written are skipped", (path) => {
   make(path, "root");
-  const metadata = new TextEncoder().encode("from a later Dhara");
+  const notes = new TextEncoder().encode("from a later Dhara");
   const [oid, record] = textRecord(0, "new");
   const file = disk.open(path, { write: true });
   const offset = file.size();
@@ -515,13 +515,13 @@ test("metadata of a transaction is skipped", (path) => {
     kind: BlockKind.transaction,
     count: 1,
     offset,
-    length: BLOCK_HEAD + metadata.length + ENTRY_HEAD + record.length +
+    length: BLOCK_HEAD + notes.length + ENTRY_HEAD + record.length +
       BLOCK_TRAILER,
     tid,
     next: 7,
-    metadata: metadata.length,
+    notes: notes.length,
   });
-  writer.put(metadata);
+  writer.put(notes);
   writer.putEntry(record, tid, 0);
   writer.finish();
   file.close();

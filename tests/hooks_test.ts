@@ -475,6 +475,67 @@ Deno.test("Nothing is changed while a state is being dropped", () => {
   other.abort();
   assertEquals(other.root["n"].get("v"), 1);
   assertStrictEquals(m.v, 1);
+  // Nor when it is dropped since somebody else has changed it.
+  other.root["m"].v = 3;
+  other.commit();
+  hook = (where) => {
+    if (where === "clearState") n.set("v", 2);
+  };
+  one.abort();
+  hook = () => {};
+  assert(!one.hasChanges);
+  assertEquals([m.v, n.get("v")], [3, 1]);
+});
+
+Deno.test("Nothing is left of a state that an object refused to take half way", () => {
+  class Strict extends Persistent {
+    [name: string]: unknown;
+    override _p_setState(state: State) {
+      for (const name of Object.keys(state)) {
+        if (name === "refused") throw new RangeError("not that");
+        this[name] = state[name];
+      }
+    }
+  }
+  const { one, other } = two({ Strict });
+  const mine = one.root["x"] = new Strict();
+  Object.assign(mine, { half: 1, refused: 2 });
+  one.commit();
+  other.abort();
+  const theirs: Strict = other.root["x"];
+  assertThrows(() => theirs["half"], RangeError, "not that");
+  assertEquals(theirs._p_status, "ghost");
+  delete mine["half"];
+  delete mine["refused"];
+  mine["whole"] = 3;
+  one.commit();
+  other.abort();
+  assertEquals({ ...theirs }, { whole: 3 });
+});
+
+Deno.test("Nothing is left of what a constructor made that _p_create() calls", () => {
+  class Built extends Persistent {
+    [name: string]: unknown;
+    constructor() {
+      super();
+      this["a"] = 1;
+      this["b"] = 2;
+    }
+    static override _p_create() {
+      return new Built();
+    }
+  }
+  const { one, other } = two({ Built });
+  const mine = one.root["x"] = new Built();
+  delete mine["b"];
+  one.commit();
+  other.abort();
+  const theirs: Built = other.root["x"];
+  assertEquals({ ...theirs }, { a: 1 });
+  theirs["a"] = 3;
+  other.commit();
+  one.abort();
+  assertEquals({ ...mine }, { a: 3 });
 });
 
 Deno.test("What a state no longer has is gone when it is loaded again", () => {

@@ -42,7 +42,7 @@ function write(
       length,
       tid: 1,
       next,
-      metadata: 0,
+      notes: 0,
     });
     for (const [, record] of records) writer.putEntry(record, 1, 0);
     writer.finish();

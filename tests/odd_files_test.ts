@@ -12,7 +12,7 @@ import {
   HEADER_SIZE,
 } from "../lib/storage/journal/format.ts";
 import { checkRecords } from "../lib/storage/check_records.ts";
-import { createJournal } from "../lib/storage/journal/recovery.ts";
+import { createJournal } from "../lib/storage/journal/open.ts";
 import { SimulatedDisk } from "./_simulated_disk.ts";
 import { store, textOf, textRecord } from "../lib/testing/records.ts";
 
@@ -48,7 +48,7 @@ test("a journal beyond 4 GiB is as any other", (directory) => {
       length: end - HEADER_SIZE,
       tid: 0,
       next: 0,
-      metadata: 0,
+      notes: 0,
     });
     file.write(hole, HEADER_SIZE);
     file.truncate(end);

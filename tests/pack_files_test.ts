@@ -9,7 +9,7 @@ import {
   decodeBlockHead,
   decodeHeader,
   HEADER_SIZE,
-  SLOTS,
+  POINTERS,
 } from "../lib/storage/journal/format.ts";
 import { store, textOf, textRecord } from "../lib/testing/records.ts";
 
@@ -361,7 +361,7 @@ test(
   },
 );
 
-test("what a pack copied is nothing without the block after it, also without slots", (path) => {
+test("what a pack copied is nothing without the block after it, also without pointers", (path) => {
   {
     using storage = make(path);
     storage.pack();
@@ -372,7 +372,7 @@ test("what a pack copied is nothing without the block after it, also without slo
     HEADER_SIZE,
   );
   assertEquals(head?.kind, BlockKind.copy);
-  bytes.fill(0, SLOTS[0], HEADER_SIZE);
+  bytes.fill(0, POINTERS[0], HEADER_SIZE);
   Deno.writeFileSync(path, bytes.subarray(0, HEADER_SIZE + head!.length));
   assertThrows(
     () => new FileStorage(path),

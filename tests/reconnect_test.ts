@@ -15,7 +15,7 @@ import {
 } from "../mod.ts";
 import { inDirectory, startServer } from "./_dhara.ts";
 import { record, transaction } from "./_raw_client.ts";
-import { ServerWorker, type Step } from "./_server_worker.ts";
+import { GREETING, ServerWorker, type Step } from "./_server_worker.ts";
 
 class Thing extends Persistent {
   name: string;
@@ -284,7 +284,6 @@ Deno.test("a server that stays away is tried for the time to reconnect, once for
   assertEquals(refusing.taken(), 0, "only sync() connects");
 });
 
-const GREETING: Step[] = [{ read: 5 }, { write: [0, 0, 0, 1] }];
 const SYNCED: Step[] = [{ read: 1 }, { write: [0, 0, 0, 0] }];
 const RECORD = [0x4f, 0, 0, 0, 13, ...record(5, "x")];
 

@@ -14,7 +14,7 @@ import {
   type FileStorageOptions,
   openOn,
 } from "../lib/storage/file_storage.ts";
-import { decodeSlot, SLOTS } from "../lib/storage/journal/format.ts";
+import { decodePointer, POINTERS } from "../lib/storage/journal/format.ts";
 import { restorePoints } from "../lib/maintenance/restore.ts";
 import { verify } from "../lib/maintenance/verify.ts";
 import { Faults } from "./_faulty_files.ts";
@@ -144,7 +144,7 @@ test("a journal that was cut before what its header leads to is damaged", async 
   }
   const bytes = Deno.readFileSync(path);
   const index = Math.max(
-    ...SLOTS.map((at) => decodeSlot(bytes.subarray(at))?.offset ?? 0),
+    ...POINTERS.map((at) => decodePointer(bytes.subarray(at))?.offset ?? 0),
   );
   assert(index > history.ends[4]! + 70_000);
   const cuts: [number, number][] = [index, index - 1, 2000, 1536]
@@ -187,9 +187,9 @@ test("a journal that was cut before what its header leads to is damaged", async 
       }
     }
   }
-  // Even the header is cut, and has a slot: that was no empty database.
-  const slot = SLOTS.find((at) => decodeSlot(bytes.subarray(at)))!;
-  for (let size = slot + 20; size < 1536; size += 50) {
+  // Even the header is cut, and has a pointer: that was no empty database.
+  const pointer = POINTERS.find((at) => decodePointer(bytes.subarray(at)))!;
+  for (let size = pointer + 20; size < 1536; size += 50) {
     Deno.writeFileSync(path, bytes.subarray(0, size));
     assertThrows(() => open(path), DamagedFileError, "the header is cut off");
     assertEquals(Deno.statSync(path).size, size);
@@ -288,7 +288,7 @@ test("any byte of a journal changed: nothing wrong is read", (path) => {
     path,
     (storage) => assertState(storage, history, 4),
   );
-  // Only the room around the slots does not count.
+  // Only the room around the pointers does not count.
   const { ends } = history;
   assert(counts.refused >= ends.at(-1)! - 1536 + 36, JSON.stringify(counts));
 });
@@ -389,7 +389,7 @@ test("repair writes a damaged header and a damaged index anew", (path) => {
   }
 });
 
-test("without its slots a journal is read from the beginning", (path) => {
+test("without its pointers a journal is read from the beginning", (path) => {
   const history = makeHistory(path);
   {
     using storage = open(path);
@@ -397,9 +397,11 @@ test("without its slots a journal is read from the beginning", (path) => {
   }
   for (const oid of [3, 4]) history.states[4]!.delete(oid);
   const bytes = Deno.readFileSync(path);
-  const slots = [512, 1024];
-  assert(slots.some((at) => bytes.subarray(at, at + 20).some((b) => b !== 0)));
-  for (const at of slots) bytes.fill(0xee, at, at + 20);
+  const pointers = [512, 1024];
+  assert(
+    pointers.some((at) => bytes.subarray(at, at + 20).some((b) => b !== 0)),
+  );
+  for (const at of pointers) bytes.fill(0xee, at, at + 20);
   Deno.writeFileSync(path, bytes);
   using storage = open(path);
   assertState(storage, history, 4);

@@ -13,7 +13,7 @@ import {
   decodeBlockHead,
   encodeHeader,
   HEADER_SIZE,
-  SLOTS,
+  POINTERS,
 } from "../lib/storage/journal/format.ts";
 import { PAGE_SIZE, readIndexBlock } from "../lib/storage/journal/index.ts";
 import { JournalVerifier } from "../lib/storage/journal/verify.ts";
@@ -193,14 +193,14 @@ test("repair leaves nothing for verify to find, where opening would fail", async
   makeJournal(path);
   const bytes = Deno.readFileSync(path);
   const blocks = blocksOf(bytes);
-  const [, second] = SLOTS;
+  const [, second] = POINTERS;
   const newest = blocks.findLast(({ kind }) => kind === BlockKind.index)!;
   const [beforeLast, last] = blocks.slice(-2) as [BlockHead, BlockHead];
   for (
     const [offset, ...kinds] of [
       [20, "header"],
       [40, "header"],
-      [SLOTS[0] + 3, "header"],
+      [POINTERS[0] + 3, "header"],
       [second + 3, "header"],
       [1400, "header"],
       [newest.offset + BLOCK_HEAD + 5, "index", "header"],
@@ -218,7 +218,7 @@ test("repair leaves nothing for verify to find, where opening would fail", async
     {
       using storage = new FileStorage(path, { repair: true });
       const found = storage.repairs.map(({ kind }) => kind);
-      // Where the newest index is gone, its slot goes, too.
+      // Where the newest index is gone, its pointer goes, too.
       assert(
         found.every((kind) => kinds.includes(kind)) && found[0] === kinds[0],
         `${offset}: ${found}`,
@@ -344,7 +344,7 @@ function journalOf(
       length,
       tid,
       next,
-      metadata: 0,
+      notes: 0,
     });
     entries.forEach((entry, i) =>
       writer.putEntry(records[i]!, entry.tid ?? tid, entry.previous ?? 0)

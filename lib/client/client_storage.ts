@@ -21,6 +21,7 @@ import type {
   SessionOptions,
   Storage,
   StorageFeatures,
+  Tid,
 } from "../storage/storage.ts";
 
 /** The first pause between two attempts to connect, and the longest, in milliseconds. */
@@ -62,8 +63,9 @@ export interface ClientStorageOptions {
  * is asked to `sync()`, as `Connection.abort()` does. That connects again, and
  * answers `"everything"`: all objects that are held become ghosts, and the next
  * transaction goes on from what the server has now. If that is another database,
- * such as an empty one, objects that the program has kept mean what has their
- * numbers there: begin at the root.
+ * or an earlier state of the same one, it answers `"replaced"`: the root becomes
+ * that of the new database, and all other objects that the program has kept
+ * refuse to be used. A server of Durus does not say which database it serves.
  *
  * The server tells no transaction numbers, so `tid` is the moment at which the
  * session learned of its snapshot. A snapshot is kept by the server, not by
@@ -97,6 +99,7 @@ export class ClientStorage implements Storage {
   /** A connection that is open and not yet anybody's session. */
   #spare: Requests | undefined;
   #sessions = new Set<ClientSession>();
+  #identity: string | undefined;
   /** When the server was missed first, on the clock of `performance.now()`, unless it is there. */
   #missedSince: number | undefined;
   #closed = false;
@@ -120,6 +123,11 @@ export class ClientStorage implements Storage {
     }
   }
 
+  /** Tells the database that the server served when it was connected to last, if it says it. */
+  get identity(): string | undefined {
+    return this.#identity;
+  }
+
   /**
    * Opens a session, which has a connection to the server of its own.
    *
@@ -140,7 +148,7 @@ export class ClientStorage implements Storage {
     }
     const session = new ClientSession(
       this.#takeSpare() ?? this.#reconnect(),
-      () => this.#reconnect(),
+      (seen) => this.#reconnect(seen),
       () => this.#sessions.delete(session),
     );
     this.#sessions.add(session);
@@ -214,10 +222,10 @@ export class ClientStorage implements Storage {
   }
 
   /** Connects, and goes on trying with growing pauses while there is time. */
-  #reconnect(): Requests {
+  #reconnect(seen?: Tid): Requests {
     for (let wait = PAUSES.first;; wait = Math.min(2 * wait, PAUSES.longest)) {
       try {
-        const client = this.#connect();
+        const client = this.#connect(seen);
         this.#missedSince = undefined;
         return client;
       } catch (error) {
@@ -232,12 +240,20 @@ export class ClientStorage implements Storage {
     }
   }
 
-  #connect(): Requests {
+  #connect(seen?: Tid): Requests {
     // A worker that did not answer was given up; begin with a new one.
     if (this.#worker === undefined || !this.#worker.alive) {
       this.#worker = new SocketWorker(this.#timeout);
     }
-    return new Requests(new BlockingSocket(this.#worker, this.#address));
+    const socket = new BlockingSocket(this.#worker, this.#address);
+    try {
+      const client = new Requests(socket, seen);
+      this.#identity = client.served?.identity;
+      return client;
+    } catch (error) {
+      socket.close();
+      throw error;
+    }
   }
 
   #check(): void {

@@ -12,7 +12,15 @@ import {
   StorageError,
 } from "../errors.ts";
 import { type Oid, readOid, recordOid } from "../serialize/record.ts";
+import type { Tid } from "../storage/storage.ts";
 import type { BlockingSocket } from "./blocking_socket.ts";
+import {
+  decodeServed,
+  NO_TID,
+  question,
+  type Served,
+  SERVED_LENGTH,
+} from "../protocol/identity.ts";
 import { Command, NO_ROOM, PROTOCOL_1, Status } from "../protocol/protocol1.ts";
 import { type Records, transactionLength } from "../protocol/transaction.ts";
 
@@ -26,9 +34,13 @@ const PIECE = 64 * 1024;
 /** The requests of protocol 1. */
 export class Requests {
   #socket: BlockingSocket;
+  #served: Served | undefined;
 
-  /** Greets the server at the other end of the socket. */
-  constructor(socket: BlockingSocket) {
+  /**
+   * Greets the server at the other end of the socket, and asks which database
+   * it serves. `seen` is the last transaction of it that the client has seen.
+   */
+  constructor(socket: BlockingSocket, seen: Tid = NO_TID) {
     this.#socket = socket;
     socket.writeByte(Command.version);
     socket.writeUint32(PROTOCOL_1);
@@ -43,6 +55,18 @@ export class Requests {
     if (theirs !== PROTOCOL_1) {
       throw this.#nonsense(`it speaks protocol ${theirs}, not ${PROTOCOL_1}`);
     }
+    // Not together with the greeting: a server that has no room closes the
+    // connection, and what it has not read would take its answer with it.
+    const asked = this.#ask(seen);
+    this.#served = this.#readServed(asked);
+  }
+
+  /**
+   * Which database the server serves, as of the last `sync()` or commit;
+   * `undefined` if it does not say, such as one of Durus.
+   */
+  get served(): Served | undefined {
+    return this.#served;
   }
 
   /** The server's address, as people write it. */
@@ -92,13 +116,17 @@ export class Requests {
   /** `S`: moves the server's snapshot; returns what was changed since the last one. */
   sync(): Oid[] {
     this.#request(Command.sync);
-    return this.#readOids(this.#readCount());
+    const asked = this.#served && this.#ask(NO_TID);
+    const after = asked ? SERVED_LENGTH : 0;
+    const oids = this.#readOids(this.#socket.readUint32(4 + after), after);
+    if (asked) this.#served = this.#readServed(asked);
+    return oids;
   }
 
   /** `C`: moves the server's snapshot; returns what was changed. The server waits for the records. */
   beginCommit(): Oid[] {
     this.#request(Command.commit);
-    return this.#readOids(this.#readCount());
+    return this.#readOids(this.#socket.readUint32());
   }
 
   /** Ends a commit that was begun, without storing anything. */
@@ -115,13 +143,35 @@ export class Requests {
    * after it stored it; nobody can say which.
    */
   finishCommit(records: Records): boolean {
-    const status = this.#sendCommit(records);
-    if (status === Status.okay) return true;
-    if (status === Status.invalid) return false;
-    throw this.#nonsense(`it answered a commit with byte ${status}`);
+    const asked = this.#served && question(NO_TID);
+    const status = this.#sendCommit(records, asked);
+    if (status !== Status.okay && status !== Status.invalid) {
+      throw this.#nonsense(`it answered a commit with byte ${status}`);
+    }
+    if (asked) this.#learnAfterCommit(asked);
+    return status === Status.okay;
   }
 
-  #sendCommit(records: Records): number | undefined {
+  /** What became of the commit is known, whatever happens now. */
+  #learnAfterCommit(asked: Uint8Array): void {
+    try {
+      this.#served = this.#readServed(asked);
+    } catch (error) {
+      if (
+        !(error instanceof ServerUnavailableError ||
+          error instanceof ProtocolError)
+      ) throw error;
+      // The next request finds out. Which transaction it was is not known, so
+      // no server can know it.
+      this.#served = { ...this.#served!, tid: NO_TID };
+    }
+  }
+
+  /** Sends records, and after them a question that is answered in the same round trip. */
+  #sendCommit(
+    records: Records,
+    asked: Uint8Array | undefined,
+  ): number | undefined {
     const socket = this.#socket;
     let complete = false;
     try {
@@ -132,6 +182,7 @@ export class Requests {
         socket.write(record);
       }
       complete = true;
+      if (asked) this.#writeQuestion(asked);
       return socket.read(1)[0];
     } catch (cause) {
       if (!(cause instanceof ServerUnavailableError)) throw cause;
@@ -167,6 +218,30 @@ export class Requests {
     this.#socket.close();
   }
 
+  /** Asks which database it is, and whether a transaction is one of it. Returns what the answer must name. */
+  #ask(tid: Tid): Uint8Array {
+    const asked = question(tid);
+    this.#writeQuestion(asked);
+    return asked;
+  }
+
+  #writeQuestion(asked: Uint8Array): void {
+    this.#socket.writeByte(Command.load);
+    this.#socket.write(asked);
+  }
+
+  #readServed(asked: Uint8Array): Served | undefined {
+    const socket = this.#socket;
+    const status = socket.read(1)[0];
+    if (status === Status.unknown) return undefined;
+    const length = SERVED_LENGTH - 5;
+    if (status !== Status.okay || socket.readUint32(4 + length) !== length) {
+      throw this.#nonsense("it does not say which database it serves");
+    }
+    const record = socket.read(length);
+    return this.#understand(() => decodeServed(asked, record));
+  }
+
   /** Reads one answer to `L` or `B`; `answers` more, this one included, will come. */
   #readRecord(oid: Oid, answers: number): Uint8Array | Error {
     const socket = this.#socket;
@@ -193,19 +268,15 @@ export class Requests {
     return record;
   }
 
-  /** Reads how many numbers will follow. */
-  #readCount(): number {
-    return this.#socket.readUint32();
-  }
-
-  #readOids(count: number): Oid[] {
+  /** Reads numbers, after which so many bytes will follow. */
+  #readOids(count: number, after = 0): Oid[] {
     if (8 * count > LONGEST) {
       throw this.#nonsense(`it announced ${count} numbers`);
     }
     const oids: Oid[] = [];
     while (oids.length < count) {
       const left = 8 * (count - oids.length);
-      const bytes = this.#socket.read(Math.min(left, PIECE), left);
+      const bytes = this.#socket.read(Math.min(left, PIECE), left + after);
       const view = viewOf(bytes);
       this.#understand(() => {
         for (let at = 0; at < bytes.length; at += 8) {

@@ -6,12 +6,14 @@
  */
 import {
   ObjectNotFoundError,
+  ProtocolError,
   ReadConflictError,
   ServerUnavailableError,
   StorageClosedError,
   StorageError,
 } from "../errors.ts";
 import type { Requests } from "./requests.ts";
+import type { Served } from "../protocol/identity.ts";
 import { type Records, transactionLength } from "../protocol/transaction.ts";
 import { type Oid, recordReferences } from "../serialize/record.ts";
 import { checkRecords } from "../storage/check_records.ts";
@@ -35,7 +37,7 @@ const ATTEMPTS = 4;
 /** A session on the storage of a server. */
 export class ClientSession implements Session {
   #client: Requests;
-  #reconnect: () => Requests;
+  #reconnect: (seen?: Tid) => Requests;
   #onClose: () => void;
   #tid: Tid;
   /** Numbers from the server that were not asked for yet, the next one last. */
@@ -43,7 +45,7 @@ export class ClientSession implements Session {
   /** What others changed since the snapshot, as far as the server told already. */
   #pending = new Set<Oid>();
   /** Why the snapshot is lost, if it is; `sync()` finds another. */
-  #lost: ServerUnavailableError | undefined;
+  #lost: ServerUnavailableError | ProtocolError | undefined;
   /**
    * If there was another connection before: the objects that are there since
    * this one, as far as is known. The server does not know what the program has
@@ -55,7 +57,7 @@ export class ClientSession implements Session {
   /** Begins on a connection; `reconnect` makes another when that one is lost. */
   constructor(
     client: Requests,
-    reconnect: () => Requests,
+    reconnect: (seen?: Tid) => Requests,
     onClose: () => void,
   ) {
     this.#client = client;
@@ -138,15 +140,16 @@ export class ClientSession implements Session {
         if (this.#lost === undefined) throw error;
       }
     }
+    const before = this.#client.served;
     this.#client.end();
-    this.#client = this.#reconnect();
+    this.#client = this.#reconnect(before?.tid);
     this.#lost = undefined;
     this.#pending.clear();
     // They may be anybody's now.
     this.#pool = [];
     this.#certain = new OidSet();
     this.#tid = newTid(this.#tid);
-    return "everything";
+    return goesOn(before, this.#client.served) ? "everything" : "replaced";
   }
 
   commit(
@@ -229,8 +232,12 @@ export class ClientSession implements Session {
     try {
       return request(this.#client);
     } catch (cause) {
-      if (!(cause instanceof ServerUnavailableError)) throw cause;
-      throw this.#lost = new ServerUnavailableError(
+      // After nonsense it is not known what the next answer would be to.
+      const Lost = cause instanceof ProtocolError
+        ? ProtocolError
+        : ServerUnavailableError;
+      if (!(cause instanceof Lost)) throw cause;
+      throw this.#lost = new Lost(
         `${cause.message}; call abort() and start over`,
         { cause },
       );
@@ -257,6 +264,15 @@ export class ClientSession implements Session {
       throw new StorageClosedError("Cannot use the session: it was closed");
     }
   }
+}
+
+/**
+ * Whether a server that was connected to anew serves what the one before has
+ * served, and has lost nothing of what was seen of it. Where neither says what
+ * it serves, it is believed.
+ */
+function goesOn(before: Served | undefined, now: Served | undefined): boolean {
+  return before?.identity === now?.identity && (now?.known ?? true);
 }
 
 /**

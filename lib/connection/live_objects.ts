@@ -15,8 +15,8 @@ import {
 } from "../errors.ts";
 import { Decoder, type ReferenceReader } from "../serialize/decoder.ts";
 import { Encoder, type ReferenceWriter } from "../serialize/encoder.ts";
-import type { Oid } from "../serialize/record.ts";
-import type { Session } from "../storage/storage.ts";
+import { type Oid, ROOT_OID } from "../serialize/record.ts";
+import type { Changed, Session } from "../storage/storage.ts";
 import { OidSet } from "../storage/oid_set.ts";
 import { Cache } from "./cache.ts";
 import { keepAside } from "../persistent/class_members.ts";
@@ -44,6 +44,21 @@ export function describe(slot: Slot): string {
   const name = shownName(slot);
   return slot.oid === NO_OID ? `a new ${name}` : `${name}#${slot.oid}`;
 }
+
+/** Why an object cannot be used after another database has come in place of its own. */
+const REPLACED_WHY =
+  "it is of the database that was there before; the server serves another one now, or an earlier state of it: find the object again from the root";
+
+/** Owns the objects of a database that was replaced by another: they cannot be used any more. */
+const REPLACED: Owner = {
+  serial: -2,
+  connection: undefined,
+  access(slot) {
+    throw new ConnectionError(`Cannot use ${describe(slot)}: ${REPLACED_WHY}`);
+  },
+  // What was not accessed is not changed.
+  change() {},
+};
 
 /** What one commit would store. */
 export interface Changes {
@@ -93,6 +108,8 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
   /** Objects that this transaction has accessed and let go of. */
   #letGo = new OidSet();
   #someLetGo: Oid | undefined;
+  /** Whether the root is that of another database than when it was loaded last. */
+  #isNewRoot = false;
   /** Numbers that this transaction has asked for in vain. */
   #missed = new Set<Oid>();
 
@@ -252,8 +269,18 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
       const className = this.#classes.currentName(
         this.#decoder.className(record),
       );
-      if (className !== slot.className) this.#changeClass(slot, className);
+      if (className !== slot.className) {
+        if (slot.oid === ROOT_OID && this.#isNewRoot) {
+          throw new ClassError(
+            `Cannot go on with the root, a ${
+              shownName(slot)
+            }: the server serves another database now, whose root is a ${className}; make a new connection`,
+          );
+        }
+        this.#changeClass(slot, className);
+      }
       this.hooks.setState(slot, record, this.#decoder);
+      if (slot.oid === ROOT_OID) this.#isNewRoot = false;
       if (this.serial < 0) throw this.#closed(slot);
     } catch (cause) {
       this.#clear(slot, "what it was given");
@@ -334,6 +361,11 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
     const slot = slotOf(value);
     if (slot === undefined) return undefined;
     if (slot.owner === this) return slot.oid;
+    if (slot.owner === REPLACED) {
+      throw new EncodeError(
+        `${describe(slot)} cannot be used: ${REPLACED_WHY}`,
+      );
+    }
     if (slot.owner !== DETACHED) {
       throw new EncodeError(`${describe(slot)} belongs to another connection`);
     }
@@ -425,7 +457,8 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
   }
 
   /** Makes ghosts of objects that others have changed. */
-  invalidate(changed: readonly Oid[] | "everything"): void {
+  invalidate(changed: readonly Oid[] | Changed): void {
+    if (changed === "replaced") return this.#replace();
     if (changed === "everything") {
       for (const slot of this.cache.slots()) this.#drop(slot);
       // A server that was away has forgotten to whom it gave these numbers.
@@ -435,6 +468,31 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
     for (const oid of changed) {
       const slot = this.cache.get(oid);
       if (slot) this.#drop(slot);
+    }
+  }
+
+  /**
+   * Lets go of all objects but the root for good, since their numbers mean
+   * others now. The root becomes that of the new database.
+   */
+  #replace(): void {
+    const slots = [...this.cache.all()];
+    this.cache.clear();
+    this.changed.clear();
+    this.#free = [];
+    for (const slot of slots) {
+      this.#drop(slot);
+      // Nothing of the cache that it was in holds it.
+      slot.generation = 0;
+      slot.anchored = false;
+      slot.made = undefined;
+      if (slot.oid !== ROOT_OID) {
+        slot.owner = REPLACED;
+        continue;
+      }
+      this.#isNewRoot = true;
+      this.cache.add(slot);
+      this.cache.hold(slot);
     }
   }
 
@@ -452,8 +510,8 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
   }
 
   /** Returns those of the objects that the transaction under way has accessed. */
-  accessed(changed: readonly Oid[] | "everything"): Oid[] {
-    if (changed !== "everything") {
+  accessed(changed: readonly Oid[] | Changed): Oid[] {
+    if (typeof changed !== "string") {
       return changed.filter((oid) => this.wasAccessed(oid));
     }
     const oids = [...this.#missed];

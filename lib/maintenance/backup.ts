@@ -4,6 +4,7 @@
  * @module
  */
 import { messageOf } from "../message.ts";
+import { toHex } from "../serialize/bytes.ts";
 import { createHash } from "node:crypto";
 import { basename } from "node:path";
 import { DharaError, StorageError } from "../errors.ts";
@@ -13,8 +14,8 @@ import {
   type CommitPoint,
   commitPoints,
   pieces,
-  readHeader,
 } from "../storage/journal/commit_points.ts";
+import { readHeader } from "../storage/journal/header.ts";
 import {
   BackupDirectory,
   type BackupEntry,
@@ -188,7 +189,7 @@ async function add(
 ): Promise<Pick<BackupResult, "entry" | "reason"> & { database: string }> {
   const { file, path, place, entries } = source;
   const header = readHeader(file, path);
-  const database = header && hex(header.database);
+  const database = header && toHex(header.database);
   const before = entries.findLast((entry) => entry.database === database);
   const reason = header && whyFull(source, header, before, full);
   const base = reason === undefined ? before : undefined;
@@ -377,9 +378,4 @@ function retain(
   place.write(entries.filter((entry) => !removed.includes(entry)), path);
   for (const { file } of removed) place.files.remove(place.pathOf(file));
   return removed;
-}
-
-function hex(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0"))
-    .join("");
 }

@@ -6,7 +6,8 @@
 import { messageOf } from "../message.ts";
 import { DamagedFileError, StorageError } from "../errors.ts";
 import { disk, type Files, type OpenFile, writeFully } from "../files/file.ts";
-import { clearSlots, pieces } from "../storage/journal/commit_points.ts";
+import { pieces } from "../storage/journal/commit_points.ts";
+import { clearPointers } from "../storage/journal/header.ts";
 import {
   BackupDirectory,
   type BackupEntry,
@@ -64,7 +65,7 @@ export async function restoreBackupOn(
     async (part) => {
       for (const entry of chain) await append(place, entry, part);
       // They are those of the journal, which was longer than its backups.
-      clearSlots(part);
+      clearPointers(part);
       part.truncate(findCommitPoint(part, directory, limit).end);
     },
   );

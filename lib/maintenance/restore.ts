@@ -7,13 +7,16 @@ import { messageOf } from "../message.ts";
 import { DamagedFileError, StorageError } from "../errors.ts";
 import { disk, type Files, type OpenFile, writeFully } from "../files/file.ts";
 import {
-  clearSlots,
   type CommitPoint,
   commitPoints,
   notesAt,
   pieces,
-  readHeader,
 } from "../storage/journal/commit_points.ts";
+import {
+  clearPointers,
+  readHeader,
+  renewIdentity,
+} from "../storage/journal/header.ts";
 
 import { openOn } from "../storage/file_storage.ts";
 import { describeTid, tidOf, timeOf } from "../storage/moment.ts";
@@ -199,7 +202,9 @@ export async function writeRestored(
     const part = files.open(path, { write: true });
     try {
       await fill(part);
-      clearSlots(part);
+      clearPointers(part);
+      // What a number meant after the moment, it will not mean here.
+      renewIdentity(part, from);
       part.sync();
     } finally {
       part.close();
@@ -223,7 +228,7 @@ async function finish(
 ): Promise<{ offset: number; message: string } | undefined> {
   const { damage } = await verifyOn(files, path);
   if (damage.length > 0) return damage[0];
-  // Its slots are gone, so this reads it all, and writes an index if that is worth it.
+  // Its pointers are gone, so this reads it all, and writes an index if that is worth it.
   openOn(files, path, { create: false }).close();
   return (await verifyOn(files, path)).damage[0];
 }

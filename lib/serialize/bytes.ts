@@ -20,6 +20,20 @@ export function setUint64(view: DataView, at: number, value: number): void {
   view.setUint32(at + 4, value >>> 0);
 }
 
+/** Returns bytes as hexadecimal digits. */
+export function toHex(bytes: Uint8Array): string {
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0"))
+    .join("");
+}
+
+/** Returns the bytes that hexadecimal digits are of. */
+export function fromHex(digits: string): Uint8Array {
+  return Uint8Array.from(
+    digits.match(/../g) ?? [],
+    (byte) => parseInt(byte, 16),
+  );
+}
+
 /** Returns whether two arrays hold the same bytes. */
 export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
   return a.length === b.length && a.every((byte, i) => byte === b[i]);

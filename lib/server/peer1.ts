@@ -18,6 +18,7 @@ import type { Channel } from "./channel.ts";
 import { KnownObjects } from "./known_objects.ts";
 import type { Limits } from "./limits.ts";
 import type { Room } from "./room.ts";
+import { askedTid, encodeServed } from "../protocol/identity.ts";
 import { Command, PROTOCOL_1, Status } from "../protocol/protocol1.ts";
 import { parseTransaction, type Records } from "../protocol/transaction.ts";
 import type { Turns } from "./turns.ts";
@@ -162,7 +163,7 @@ export class Peer1 {
   async #answer(command: number): Promise<boolean> {
     switch (command) {
       case Command.load:
-        await this.#load(readOid(viewOf(await this.#channel.read(8)), 0));
+        await this.#loadOrTell(await this.#channel.read(8));
         return true;
       case Command.loadMany:
         await this.#loadMany();
@@ -250,7 +251,7 @@ export class Peer1 {
   async #sync(): Promise<void> {
     let oids = this.#session.sync();
     // The protocol has no word for it; a client that connects again holds nothing.
-    if (oids === "everything") {
+    if (oids === "everything" || oids === "replaced") {
       throw new ProtocolError(
         "Cannot tell the client what has changed: the storage does not know",
       );
@@ -276,6 +277,28 @@ export class Peer1 {
       if (this.#channel.full) await this.#channel.flush();
     }
     if (length > SMALL) this.#shared.room.giveBack(this);
+  }
+
+  /** Loads an object, or tells which database it is: there is no other request to ask that. */
+  async #loadOrTell(bytes: Uint8Array): Promise<void> {
+    const tid = askedTid(bytes);
+    if (tid === undefined) return await this.#load(readOid(viewOf(bytes), 0));
+    const { storage } = this.#shared;
+    const { identity } = storage;
+    if (identity === undefined) {
+      this.#channel.putByte(Status.unknown);
+    } else {
+      // Before anything waits: the bytes are the channel's.
+      const record = encodeServed(bytes, {
+        identity,
+        tid: this.#session.tid,
+        known: storage.knows?.(tid) ?? tid <= this.#session.tid,
+      });
+      this.#channel.putByte(Status.okay);
+      this.#channel.putUint32(record.length);
+      await this.#channel.put(record);
+    }
+    if (this.#channel.full) await this.#channel.flush();
   }
 
   async #load(oid: Oid): Promise<void> {

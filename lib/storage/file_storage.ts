@@ -15,16 +15,23 @@ import {
 import type { Oid } from "../serialize/record.ts";
 import { disk, type Files, type OpenFile } from "../files/file.ts";
 import { describeHolder } from "../files/lock.ts";
-import type { Journal, Repair } from "./journal/journal.ts";
-import { findMoment, revisionsOf, transactionsOf } from "./journal/history.ts";
+import type { Journal } from "./journal/journal.ts";
+import type { Repair } from "./journal/repair.ts";
+import { identityIn } from "./journal/format.ts";
+import {
+  commitPointAt,
+  hadTransaction,
+  revisionsOf,
+  transactionsOf,
+} from "./journal/history.ts";
 import { JournalPack } from "./journal/pack.ts";
 import type { Records } from "./check_records.ts";
 import { type Backend, Sessions, type Snapshot } from "./snapshots.ts";
 import { recordsBefore } from "./journal/undo.ts";
-import { encodeMetadata, type Notes } from "./notes.ts";
+import { encodeNotes, type Notes } from "./notes.ts";
 import { cutOff, nextTid } from "./moment.ts";
 import { packToEnd } from "./pack.ts";
-import { openJournal } from "./journal/recovery.ts";
+import { openJournal } from "./journal/open.ts";
 import type {
   CommitNews,
   CommitOptions,
@@ -39,7 +46,7 @@ import type {
   TransactionInfo,
 } from "./storage.ts";
 
-export type { Repair } from "./journal/journal.ts";
+export type { Repair } from "./journal/repair.ts";
 
 /** Settings of a {@linkcode FileStorage}. */
 export interface FileStorageOptions {
@@ -162,6 +169,17 @@ export class FileStorage implements HistoricalStorage {
       file.close();
       throw explain(error, path);
     }
+  }
+
+  /** Tells this database from others. See {@linkcode Storage.identity}. */
+  get identity(): string {
+    return identityIn(this.#journal.header);
+  }
+
+  /** Whether there was such a transaction. See {@linkcode Storage.knows}. */
+  knows(tid: Tid): boolean {
+    this.#sessions.checkOpen();
+    return hadTransaction(this.#journal, tid);
   }
 
   /** How many bytes the file has. */
@@ -395,7 +413,7 @@ export class FileStorage implements HistoricalStorage {
       snapshotAt: (moment) =>
         new JournalSnapshot(
           this.#journal,
-          findMoment(this.#journal, moment).tid,
+          commitPointAt(this.#journal, moment).tid,
         ),
       holds: (oid) => this.#journal.holds(oid),
       append: (records, next, notes) => this.#append(records, next, notes),
@@ -405,7 +423,7 @@ export class FileStorage implements HistoricalStorage {
   #append(records: Records, next: Oid, notes: Notes): Tid {
     for (const oid of records.keys()) this.#pack?.changing(oid);
     const tid = nextTid(this.#journal.tid);
-    this.#journal.append(records, tid, next, encodeMetadata(notes));
+    this.#journal.append(records, tid, next, encodeNotes(notes));
     return tid;
   }
 

@@ -6,6 +6,7 @@
 import { StorageError } from "../errors.ts";
 import type { Oid } from "../serialize/record.ts";
 import type { Records } from "./check_records.ts";
+import { newIdentity } from "./identity.ts";
 import { nextTid } from "./moment.ts";
 import { type Backend, Sessions, type Snapshot } from "./snapshots.ts";
 import { pack, packToEnd, type PackWork } from "./pack.ts";
@@ -57,6 +58,8 @@ interface Moment {
  * ```
  */
 export class MemoryStorage implements Storage {
+  /** Tells this database from others. See {@linkcode Storage.identity}. */
+  readonly identity: string = newIdentity();
   /** What it can do. */
   readonly features: StorageFeatures = {
     notes: false,

@@ -45,7 +45,7 @@ export function isEmpty(notes: Notes): boolean {
 }
 
 /** Returns the bytes of notes: none if there are none, else a checksum and JSON. */
-export function encodeMetadata(notes: Notes): Uint8Array {
+export function encodeNotes(notes: Notes): Uint8Array {
   if (isEmpty(notes)) return new Uint8Array();
   const json = new TextEncoder().encode(JSON.stringify(notes));
   const bytes = new Uint8Array(4 + json.length);
@@ -55,7 +55,7 @@ export function encodeMetadata(notes: Notes): Uint8Array {
 }
 
 /** Returns the notes that bytes hold, or `undefined` if the bytes are damaged. */
-export function decodeMetadata(bytes: Uint8Array): Notes | undefined {
+export function decodeNotes(bytes: Uint8Array): Notes | undefined {
   if (bytes.length === 0) return {};
   if (bytes.length < 4) return undefined;
   const json = bytes.subarray(4);

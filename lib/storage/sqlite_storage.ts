@@ -77,6 +77,8 @@ export class SqliteStorage implements Storage {
   };
   /** Whether it was opened for reading only. */
   readonly readonly: boolean;
+  /** Tells this database from others. See {@linkcode Storage.identity}. */
+  readonly identity: string;
   readonly #database: SqliteDatabase;
   readonly #tables: SqliteTables;
   /** What every open session sees, and whether it may lose its snapshot to a pack. */
@@ -95,6 +97,7 @@ export class SqliteStorage implements Storage {
     this.#tables = new SqliteTables(database);
     this.readonly = readonly;
     this.#tables.check();
+    this.identity = this.#tables.identity();
     const { next } = this.#tables.state();
     this.#free = next;
     // Who only reads may have numbers too; nobody will see them.
@@ -125,6 +128,12 @@ export class SqliteStorage implements Storage {
       database.close();
       throw error;
     }
+  }
+
+  /** Whether there was such a transaction. See {@linkcode Storage.knows}. */
+  knows(tid: Tid): boolean {
+    this.#checkOpen();
+    return this.#database.explain("read", () => this.#tables.knows(tid));
   }
 
   /** The file, as it was given. */

@@ -30,9 +30,10 @@ export type CommitResult =
 
 /**
  * What others have changed, as {@linkcode Session.sync} tells: numbers of
- * objects, or `"everything"` if it is not known what.
+ * objects; `"everything"` if it is not known what; or `"replaced"` if there is
+ * another database now, in which the same numbers mean other objects.
  */
-export type Changed = Oid[] | "everything";
+export type Changed = Oid[] | "everything" | "replaced";
 
 /** How far packing, or copying a database, has come. */
 export interface Progress {
@@ -161,6 +162,20 @@ export interface Storage extends Disposable {
    */
   onCommit?(listener: (news: CommitNews) => void): () => void;
   /**
+   * Tells this database from others: 32 hexadecimal digits, of 16 random bytes
+   * that it gets when it is made and keeps for good. A server tells it to its
+   * clients, which otherwise could not see that another database has come to
+   * the same address.
+   */
+  readonly identity?: string | undefined;
+  /**
+   * Whether there was such a transaction in this database, as far as that is
+   * known: true of one before the oldest that it remembers. An earlier state of
+   * the database that was put back knows nothing of the transactions that it
+   * has lost. A storage that has an `identity` and can go back has this too.
+   */
+  knows?(tid: Tid): boolean;
+  /**
    * Opens a session on the newest snapshot, or on one of the past.
    *
    * @throws {StorageError} if the storage cannot read that moment.
@@ -219,8 +234,11 @@ export interface Session extends Disposable {
   /**
    * Moves to the newest snapshot and returns what others have changed since the
    * last one, or `"everything"` if nobody can say what it was, such as after a
-   * server was away: then whatever the caller holds is to be loaded again. A
-   * session that has lost its snapshot, and can find another, throws from
+   * server was away: then whatever the caller holds is to be loaded again. It
+   * returns `"replaced"` if the snapshot is one of another database, or of an
+   * earlier state of this one that has gone on differently: then nothing that
+   * the caller holds may be loaded or stored by its number, but for the root.
+   * A session that has lost its snapshot, and can find another, throws from
    * `load` and `commit` until it is asked to `sync()`.
    */
   sync(): Changed;

@@ -32,8 +32,8 @@ export function store(
 }
 
 /** Returns what was changed in the order of its numbers. */
-export function sorted(oids: readonly Oid[] | "everything"): Changed {
-  if (oids === "everything") return oids;
+export function sorted(oids: readonly Oid[] | Changed): Changed {
+  if (typeof oids === "string") return oids;
   return [...oids].sort((a, b) => a - b);
 }
 

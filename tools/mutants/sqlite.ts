@@ -79,8 +79,9 @@ const list: MutantList = {
     {
       bug: "old tables are brought up to date twice",
       file: "lib/storage/sqlite/database.ts",
-      find: 'if (this.#number("user_version") === version) migrate(this);',
-      replace: "migrate(this);",
+      find:
+        'if (this.#number("user_version") === version) migrate(this, version);',
+      replace: "migrate(this, version);",
       tests: ["sqlite_version1"],
     },
     {

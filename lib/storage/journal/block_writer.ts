@@ -10,7 +10,7 @@ import { type BlockHead, encodeBlockHead, ENTRY_HEAD } from "./format.ts";
 import type { Tid } from "../storage.ts";
 
 /** A block up to this length is written at once; a longer one in pieces of it. */
-const PIECE = 4 * 1024 * 1024;
+const WRITE_PIECE = 4 * 1024 * 1024;
 
 /** Writes one block of a journal, whose length is known before. */
 export class BlockWriter {
@@ -27,7 +27,7 @@ export class BlockWriter {
     this.#file = file;
     this.#length = head.length;
     this.#offset = head.offset;
-    this.#buffer = new Uint8Array(Math.min(head.length, PIECE));
+    this.#buffer = new Uint8Array(Math.min(head.length, WRITE_PIECE));
     this.#view = viewOf(this.#buffer);
     this.put(encodeBlockHead(head));
   }

@@ -5,22 +5,17 @@
  * @module
  */
 import { DamagedFileError, StorageError } from "../../errors.ts";
-import { type OpenFile, readFully, writeFully } from "../../files/file.ts";
+import { type OpenFile, readFully } from "../../files/file.ts";
 import { BlockCursor, BlockReader } from "./blocks.ts";
 import { ChunkReader, READ_PIECE } from "./chunk_reader.ts";
 import {
   BLOCK_HEAD,
   BlockKind,
-  checkMagic,
   decodeBlockHead,
-  decodeHeader,
-  decodeSlot,
-  type Header,
   HEADER_SIZE,
-  SLOT_SIZE,
-  SLOTS,
 } from "./format.ts";
-import { decodeMetadata, type Notes } from "../notes.ts";
+import { pointersLeadTo } from "./header.ts";
+import { decodeNotes, type Notes } from "../notes.ts";
 import type { Tid } from "../storage.ts";
 
 /** A place in a journal where what is before it is a good database. */
@@ -40,27 +35,6 @@ export interface CommitPoint {
 }
 
 /**
- * Returns the header of a journal, `undefined` if the file is empty.
- *
- * @throws {StorageError} if it is not a journal.
- */
-export function readHeader(
-  file: OpenFile,
-  name: string,
-): Header | undefined {
-  const start = new Uint8Array(HEADER_SIZE);
-  const count = readFully(file, start, 0);
-  if (count === 0) return undefined;
-  checkMagic(start.subarray(0, count), name);
-  const header = decodeHeader(start);
-  if (header.good && count === HEADER_SIZE) return header;
-  throw new DamagedFileError(
-    `Cannot read ${name}: its header is damaged`,
-    { path: name, offset: 0 },
-  );
-}
-
-/**
  * Goes through the commit points of a journal, the oldest first. It ends before a
  * transaction that was not written to its end.
  *
@@ -72,7 +46,7 @@ export function* commitPoints(
   from = HEADER_SIZE,
 ): Generator<CommitPoint, void> {
   // Before the length: so they lead to nothing that is not there yet.
-  const led = slotsLeadTo(file);
+  const led = pointersLeadTo(file);
   const blocks = blocksOf(file, file.size(), name);
   const cursor = cursorOf(blocks, name, { at: from });
   // A pack begins with copies and index blocks, which are complete before the
@@ -106,22 +80,13 @@ export function* commitPoints(
   );
 }
 
-/** Returns the furthest place that the slots lead to, which was there when they were written. */
-function slotsLeadTo(file: OpenFile): number {
-  const start = new Uint8Array(HEADER_SIZE);
-  readFully(file, start, 0);
-  return Math.max(
-    ...SLOTS.map((at) => decodeSlot(start.subarray(at))?.offset ?? 0),
-  );
-}
-
 /** Returns what was noted at the transaction of a commit point. */
 export function notesAt(file: OpenFile, { last }: CommitPoint): Notes {
   const start = new Uint8Array(BLOCK_HEAD);
   readFully(file, start, last);
-  const metadata = new Uint8Array(decodeBlockHead(start, last)?.metadata ?? 0);
-  readFully(file, metadata, last + BLOCK_HEAD);
-  return decodeMetadata(metadata) ?? {};
+  const notes = new Uint8Array(decodeBlockHead(start, last)?.notes ?? 0);
+  readFully(file, notes, last + BLOCK_HEAD);
+  return decodeNotes(notes) ?? {};
 }
 
 function blocksOf(file: OpenFile, end: number, name: string): BlockReader {
@@ -167,14 +132,6 @@ export function checkBlocks(
       { path: name, offset },
     );
   }
-}
-
-/**
- * Takes the slots away: they may lead to what the file does not have, and
- * without them whoever opens it looks at every block.
- */
-export function clearSlots(file: OpenFile): void {
-  for (const at of SLOTS) writeFully(file, new Uint8Array(SLOT_SIZE), at);
 }
 
 /** Reads a part of a file piece by piece. */

@@ -1,13 +1,72 @@
 /**
- * The bytes of a journal, without any file: the header, the slots, and the
- * heads of blocks and entries. `docs/format.md` describes them.
+ * The bytes of a journal, without any file. Integers are big-endian; a CRC is
+ * CRC-32; the numbers below are lengths in bytes. `docs/format.md` tells more,
+ * and why.
+ *
+ * A journal is a header, and blocks without gaps, to which it only appends:
+ *
+ * ```text
+ *  0        512          1024         1536
+ * | header | pointer    | pointer    | block | block | block ...
+ *
+ * header, once: "DHARA-1\n"
+ * |  magic 8 | version 4 | database 16 | packs 4 | CRC 4 | own identity 16 | CRC 4 |
+ *
+ * index pointer, written in place: the two lead to the last two index blocks,
+ * and are hints
+ * |  offset 8 | tid 8 | CRC 4 |
+ * ```
+ *
+ * A block is a transaction, what a pack has copied, or a part of the index:
+ *
+ * ```text
+ * | head 48 | notes | entries (TXN1, CPY1), or pages (IDX1) | trailer 12 |
+ *
+ * head: its own place tells it from a head within somebody's record
+ * |  kind 4 | count 4 | offset 8 | length 8 | tid 8 | next oid 8 | notes' length 4 | CRC of this 4 |
+ *
+ * notes: nothing, or
+ * |  CRC 4 | JSON |
+ *
+ * trailer: with it one comes to the block before
+ * |  length 8 | CRC of the whole block 4 |
+ * ```
+ *
+ * An entry is one revision of one object; `previous` is the offset of the
+ * entry of the revision before, 0 if there is none:
+ *
+ * ```text
+ * |  CRC of the rest 4 | record's length 4 | tid 8 | previous 8 | record ... |
+ *
+ * record, of which a journal looks at the oids only:
+ * |  oid 8 | data's length 4 | data | oid 8 | oid 8 ... that the data refers to |
+ * ```
+ *
+ * An index block says where each object's newest entry is; `index.ts` has it:
+ *
+ * ```text
+ * | head 48 | directory | changed pages | trailer 12 |
+ *
+ * directory: where every page is
+ * |  previous index block 8 | pages 4 | page's number 8, its offset 8 ... | CRC 4 |
+ *
+ * page: of 1024 neighbouring objects
+ * |  CRC 4 | number 8 | offset 8 ... |
+ * ```
  *
  * @module
  */
 import { crc32 } from "node:zlib";
-import { getUint64, setUint64, viewOf } from "../../serialize/bytes.ts";
+import {
+  fromHex,
+  getUint64,
+  setUint64,
+  toHex,
+  viewOf,
+} from "../../serialize/bytes.ts";
 import { StorageError } from "../../errors.ts";
 import type { Oid } from "../../serialize/record.ts";
+import { newIdentity } from "../identity.ts";
 import type { Tid } from "../storage.ts";
 
 /** The bytes that a journal begins with. */
@@ -16,10 +75,10 @@ export const MAGIC = "DHARA-1\n";
 export const VERSION = 1;
 /** The length of what comes before the first block: three sectors. */
 export const HEADER_SIZE = 1536;
-/** Where the two slots are: each in its own sector, so that writing one spares the rest. */
-export const SLOTS = [512, 1024] as const;
-/** The length of a slot. */
-export const SLOT_SIZE = 20;
+/** Where the two index pointers are: each in its own sector, so that writing one spares the rest. */
+export const POINTERS = [512, 1024] as const;
+/** The length of an index pointer. */
+export const POINTER_SIZE = 20;
 /** The length of a block's head. */
 export const BLOCK_HEAD = 48;
 /** The length of a block's trailer. */
@@ -28,22 +87,32 @@ export const BLOCK_TRAILER = 12;
 export const ENTRY_HEAD = 24;
 /** The length of what the header says, its checksum included. */
 export const HEADER_HEAD = 36;
+/** Where the header says that the file has an identity of its own: that, and its checksum. */
+export const OWN_IDENTITY = {
+  from: HEADER_HEAD,
+  to: HEADER_HEAD + 20,
+} as const;
 
 /** Set in the number of packs while a pack is writing the file. */
 const PACKING = 0x80000000;
 
 /** What is in a journal's header. */
 export interface Header {
-  /** Tells this database from others: 16 random bytes. */
+  /** Tells this database, and all that was restored from it, from others: 16 random bytes. */
   readonly database: Uint8Array;
+  /**
+   * Tells what was restored, or has lost transactions in a repair, from what it
+   * was before: 16 random bytes. Others have none.
+   */
+  readonly own?: Uint8Array | undefined;
   /** How often it was packed. */
   readonly packs: number;
   /** Whether it is what a pack is writing, or was when it was interrupted. */
   readonly packing?: boolean;
 }
 
-/** A hint to where an index block is. */
-export interface Slot {
+/** A hint to where an index block is, in the header. */
+export interface IndexPointer {
   readonly offset: number;
   readonly tid: Tid;
 }
@@ -71,13 +140,13 @@ export interface BlockHead {
   readonly tid: Tid;
   /** The first number that was never given out. */
   readonly next: Oid;
-  /** How long the metadata is, which follows the head. */
-  readonly metadata: number;
+  /** How long the notes are, which follow the head. */
+  readonly notes: number;
 }
 
-/** Returns the header, and room for the slots. */
+/** Returns the header, and room for the index pointers. */
 export function encodeHeader(
-  { database, packs, packing = false }: Header,
+  { database, own, packs, packing = false }: Header,
 ): Uint8Array {
   const bytes = new Uint8Array(HEADER_SIZE);
   const view = viewOf(bytes);
@@ -86,20 +155,40 @@ export function encodeHeader(
   bytes.set(database, 12);
   view.setUint32(28, packing ? packs + PACKING : packs);
   view.setUint32(32, crc32(bytes.subarray(0, 32)));
+  if (own !== undefined) {
+    bytes.set(own, OWN_IDENTITY.from);
+    view.setUint32(OWN_IDENTITY.to - 4, crc32(own));
+  }
   return bytes;
 }
 
 /** Returns what the header says, and whether its checksum is right. */
 export function decodeHeader(bytes: Uint8Array): Header & { good: boolean } {
   const view = viewOf(bytes);
-  const good = view.getUint32(32) === crc32(bytes.subarray(0, 32));
+  const { from, to } = OWN_IDENTITY;
+  const hasOwn = bytes.subarray(from, to).some((byte) => byte !== 0);
+  const own = hasOwn ? bytes.slice(from, to - 4) : undefined;
+  const good = view.getUint32(32) === crc32(bytes.subarray(0, 32)) &&
+    (own === undefined ||
+      bytes.length >= to && view.getUint32(to - 4) === crc32(own));
   const packs = view.getUint32(28);
   return {
     database: bytes.slice(12, 28),
+    own,
     packs: packs % PACKING,
     packing: packs >= PACKING,
     good,
   };
+}
+
+/** Returns what tells the database in a file from all others, as hexadecimal digits. */
+export function identityIn({ database, own }: Header): string {
+  return toHex(own ?? database);
+}
+
+/** Returns the header of the same database in another state: nobody must take it for the one before. */
+export function withNewIdentity(header: Header): Header {
+  return { ...header, own: fromHex(newIdentity()) };
 }
 
 /**
@@ -150,14 +239,14 @@ export function isUnfinishedHeader(bytes: Uint8Array): boolean {
   if (bytes.every((byte) => byte === 0)) return bytes.length <= HEADER_SIZE;
   if (bytes.length >= HEADER_SIZE) return false;
   const whole = encodeHeader({ database: new Uint8Array(16), packs: 0 });
-  // What has a slot was used, and cut.
+  // What has a pointer was used, and cut.
   return bytes.subarray(0, 12).every((byte, i) => byte === whole[i]) &&
     bytes.subarray(HEADER_HEAD).every((byte) => byte === 0);
 }
 
-/** Returns the bytes of a slot. */
-export function encodeSlot({ offset, tid }: Slot): Uint8Array {
-  const bytes = new Uint8Array(SLOT_SIZE);
+/** Returns the bytes of an index pointer. */
+export function encodePointer({ offset, tid }: IndexPointer): Uint8Array {
+  const bytes = new Uint8Array(POINTER_SIZE);
   const view = viewOf(bytes);
   setUint64(view, 0, offset);
   setUint64(view, 8, tid);
@@ -165,8 +254,8 @@ export function encodeSlot({ offset, tid }: Slot): Uint8Array {
   return bytes;
 }
 
-/** Returns what a slot says, or `undefined` if it is empty or damaged. */
-export function decodeSlot(bytes: Uint8Array): Slot | undefined {
+/** Returns what an index pointer says, or `undefined` if it is empty or damaged. */
+export function decodePointer(bytes: Uint8Array): IndexPointer | undefined {
   const view = viewOf(bytes);
   const offset = getUint64(view, 0);
   if (offset === 0) return undefined;
@@ -184,7 +273,7 @@ export function encodeBlockHead(head: BlockHead): Uint8Array {
   setUint64(view, 16, head.length);
   setUint64(view, 24, head.tid);
   setUint64(view, 32, head.next);
-  view.setUint32(40, head.metadata);
+  view.setUint32(40, head.notes);
   view.setUint32(44, crc32(bytes.subarray(0, 44)));
   return bytes;
 }
@@ -203,7 +292,7 @@ export function decodeBlockHead(
     length: getUint64(view, 16),
     tid: getUint64(view, 24),
     next: getUint64(view, 32),
-    metadata: view.getUint32(40),
+    notes: view.getUint32(40),
   };
   const { kind } = head;
   const sane = head.offset === offset &&
@@ -211,6 +300,6 @@ export function decodeBlockHead(
       kind === BlockKind.index) &&
     Number.isSafeInteger(offset + head.length) &&
     Number.isSafeInteger(head.tid) && Number.isSafeInteger(head.next) &&
-    head.length >= BLOCK_HEAD + head.metadata + BLOCK_TRAILER;
+    head.length >= BLOCK_HEAD + head.notes + BLOCK_TRAILER;
   return sane ? head : undefined;
 }

@@ -1,14 +1,16 @@
 /**
- * A journal as a list of transactions: what was committed when, and how to
- * come from one block to the next and to the one before.
+ * The history in an open journal: what was committed when, what an object was
+ * before, and where each moment of the past ends.
  *
  * @module
  */
 import { getUint64, viewOf } from "../../serialize/bytes.ts";
 import { DamagedFileError, StorageError } from "../../errors.ts";
 import type { Oid } from "../../serialize/record.ts";
-import type { Journal, NewEntry } from "./journal.ts";
+import type { Journal } from "./journal.ts";
+import type { NewRevision } from "./revision.ts";
 import { BlockCursor, BlockReader } from "./blocks.ts";
+import type { CommitPoint } from "./commit_points.ts";
 import {
   BLOCK_HEAD,
   BLOCK_TRAILER,
@@ -17,7 +19,7 @@ import {
   ENTRY_HEAD,
   HEADER_SIZE,
 } from "./format.ts";
-import { decodeMetadata, type Notes } from "../notes.ts";
+import { decodeNotes, type Notes } from "../notes.ts";
 import { describeTid, timeOf } from "../moment.ts";
 import type { RevisionInfo, Tid, TransactionInfo } from "../storage.ts";
 
@@ -88,20 +90,15 @@ export function oldestMoment(journal: Journal): Tid {
   return first.kind === BlockKind.transaction ? 0 : first.tid;
 }
 
-/** A moment in a journal. */
-export interface Moment {
-  /** The last transaction up to there. */
-  readonly tid: Tid;
-  /** Where everything later begins in the file. */
-  readonly end: number;
-}
-
 /**
- * Returns the newest transaction that is not after a moment.
+ * Returns the commit point of the newest transaction that is not after a moment.
  *
  * @throws {StorageError} if a pack has dropped what was there then.
  */
-export function findMoment(journal: Journal, moment: Tid): Moment {
+export function commitPointAt(
+  journal: Journal,
+  moment: Tid,
+): Pick<CommitPoint, "tid" | "end"> {
   const oldest = oldestMoment(journal);
   if (moment < oldest) {
     throw new StorageError(
@@ -137,8 +134,18 @@ export function findTransaction(
   return undefined;
 }
 
+/**
+ * Whether there was a transaction, as far as the journal says: what a pack has
+ * merged with others is taken for one.
+ */
+export function hadTransaction(journal: Journal, tid: Tid): boolean {
+  if (tid >= journal.tid) return tid === journal.tid;
+  return tid <= oldestMoment(journal) ||
+    commitPointAt(journal, tid).tid === tid;
+}
+
 /** One entry of a block, and where it and its object's revision before are. */
-export interface PlacedEntry extends NewEntry {
+export interface PlacedRevision extends NewRevision {
   readonly offset: number;
   readonly previous: number;
 }
@@ -147,10 +154,10 @@ export interface PlacedEntry extends NewEntry {
 export function* entriesOf(
   journal: Journal,
   head: BlockHead,
-): Generator<PlacedEntry, void> {
+): Generator<PlacedRevision, void> {
   const blocks = blocksOf(journal);
   const last = head.offset + head.length - BLOCK_TRAILER;
-  let offset = head.offset + BLOCK_HEAD + head.metadata;
+  let offset = head.offset + BLOCK_HEAD + head.notes;
   for (let i = 0; i < head.count; i++) {
     if (offset + ENTRY_HEAD + 8 > last) {
       throw damaged(journal, offset, "the block has too few entries");
@@ -162,16 +169,16 @@ export function* entriesOf(
   }
 }
 
-/** Returns the metadata of a transaction's block, as bytes. */
-export function metadataOf(
+/** Returns the notes of a transaction's block, as bytes. */
+export function notesBytes(
   journal: Journal,
-  { offset, metadata }: BlockHead,
+  { offset, notes }: BlockHead,
 ): Uint8Array {
-  return blocksOf(journal).bytes(offset + BLOCK_HEAD, metadata);
+  return blocksOf(journal).bytes(offset + BLOCK_HEAD, notes);
 }
 
 function notesAt(journal: Journal, head: BlockHead): Notes {
-  const notes = decodeMetadata(metadataOf(journal, head));
+  const notes = decodeNotes(notesBytes(journal, head));
   if (notes !== undefined) return notes;
   throw damaged(
     journal,

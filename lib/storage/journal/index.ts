@@ -163,7 +163,7 @@ export class JournalIndex {
       length: blockSize(directory.size, this.#changed.size),
       tid: at.tid,
       next: at.next,
-      metadata: 0,
+      notes: 0,
     };
     const writer = new BlockWriter(file, head);
     writer.put(encodeDirectory(head, at.previous, directory));

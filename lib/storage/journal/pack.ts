@@ -13,20 +13,21 @@ import {
   ROOT_OID,
 } from "../../serialize/record.ts";
 import type { Files } from "../../files/file.ts";
-import { Journal, type NewEntry } from "./journal.ts";
+import { Journal } from "./journal.ts";
+import type { NewRevision } from "./revision.ts";
 import { type BlockHead, BlockKind } from "./format.ts";
 import { type Beside, checkPrepack, removeLeftover } from "./leftover.ts";
 import {
+  commitPointAt,
   entriesOf,
-  findMoment,
   JournalCursor,
-  metadataOf,
+  notesBytes,
   oldestMoment,
 } from "./history.ts";
 import { cutOff } from "../moment.ts";
 import { OidQueue } from "../oid_queue.ts";
 import { OidSet } from "../oid_set.ts";
-import { createJournal } from "./recovery.ts";
+import { createJournal } from "./open.ts";
 import type { PackOptions, Progress, Tid } from "../storage.ts";
 
 /** So many bytes of records share a block. */
@@ -69,7 +70,7 @@ export class JournalPack {
   /** What is copied already, or will be. */
   #seen = new OidSet();
   #queue = new OidQueue();
-  #waiting: NewEntry[] = [];
+  #waiting: NewRevision[] = [];
   #waitingBytes = 0;
   #unsynced = 0;
   #spent = 0;
@@ -91,7 +92,7 @@ export class JournalPack {
     const from = this.#from = storage.journal;
     this.#path = `${storage.path}.pack`;
     this.#prepack = prepack ?? false;
-    const { tid, end } = findMoment(
+    const { tid, end } = commitPointAt(
       from,
       keep === undefined
         ? from.tid
@@ -241,7 +242,7 @@ export class JournalPack {
     const to = this.#journal();
     if (to.endsWithCopy) this.#seal();
     const entries = entriesOf(from, head);
-    for (const size of to.replay(head, metadataOf(from, head), entries)) {
+    for (const size of to.replay(head, notesBytes(from, head), entries)) {
       this.#records++;
       this.#bytes += size;
       if (this.#isDue(LOOK + size)) {

@@ -11,7 +11,7 @@ import {
   entriesOf,
   findTransaction,
   oldestMoment,
-  type PlacedEntry,
+  type PlacedRevision,
 } from "./history.ts";
 import { describeTid, tidOf } from "../moment.ts";
 import type { Tid } from "../storage.ts";
@@ -71,7 +71,7 @@ export function recordsBefore(
 }
 
 /** Returns which transactions have changed an object since, none if they have changed it back. */
-function changesSince(journal: Journal, entry: PlacedEntry): Tid[] {
+function changesSince(journal: Journal, entry: PlacedRevision): Tid[] {
   const { oid } = entry;
   const tids: Tid[] = [];
   let newest: Uint8Array | undefined;

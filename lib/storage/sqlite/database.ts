@@ -29,7 +29,7 @@ import {
   SCHEMAS,
   VERSION,
 } from "./schema.ts";
-import { stateChecksum } from "./rows.ts";
+import { addIdentity, stateChecksum } from "./rows.ts";
 
 /** Settings of a storage in SQLite. */
 export interface SqliteStorageOptions {
@@ -304,7 +304,7 @@ export class SqliteDatabase implements Sql {
     this.#statements.clear();
     this.write(() => {
       // Another process may have been faster.
-      if (this.#number("user_version") === version) migrate(this);
+      if (this.#number("user_version") === version) migrate(this, version);
     });
     this.#statements.clear();
     this.#checkTables();
@@ -346,6 +346,7 @@ export class SqliteDatabase implements Sql {
           root: 0,
         });
         this.exec(`INSERT INTO dhara VALUES (0, 0, 0, 0, 0, 0, ${crc})`);
+        addIdentity(this);
         this.exec(`PRAGMA application_id = ${APPLICATION_ID}`);
         this.exec(`PRAGMA user_version = ${VERSION}`);
       }

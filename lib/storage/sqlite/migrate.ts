@@ -1,15 +1,16 @@
 /**
- * Brings a SQLite file with the tables of version 1 up to date. Those had no
- * checksums but of the records, and nothing that says which revision is the
- * newest but the revisions themselves.
+ * Brings a SQLite file with the tables of version 1 or 2 up to date. The first
+ * had no checksums but of the records, and nothing that says which revision is
+ * the newest but the revisions themselves. The second had no identity.
  *
  * @module
  */
 import { crc32 } from "node:zlib";
 import { type Oid, recordOid, ROOT_OID } from "../../serialize/record.ts";
 import type { Row, Sql } from "./library.ts";
-import { CREATE, VERSION } from "./schema.ts";
+import { CREATE, CREATE_IDENTITY, VERSION } from "./schema.ts";
 import {
+  addIdentity,
   changesChecksum,
   objectChecksum,
   packOids,
@@ -23,7 +24,14 @@ import type { Tid } from "../storage.ts";
 const BATCH = 500;
 
 /** Makes the new tables out of the old ones, in a transaction of SQLite. */
-export function migrate(database: Sql): void {
+export function migrate(database: Sql, version: number): void {
+  if (version === 1) rebuild(database);
+  else database.exec(CREATE_IDENTITY);
+  addIdentity(database);
+  database.exec(`PRAGMA user_version = ${VERSION}`);
+}
+
+function rebuild(database: Sql): void {
   const old = database.get(
     `SELECT next, tid, cut, forgotten,
     (SELECT max(oid) FROM revision) AS lastOid,
@@ -67,7 +75,6 @@ export function migrate(database: Sql): void {
     DROP TABLE revision_1;
     DROP INDEX revision_by_object_2;
     CREATE UNIQUE INDEX revision_by_object ON revision (oid, tid);
-    PRAGMA user_version = ${VERSION};
   `);
 }
 

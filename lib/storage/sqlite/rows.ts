@@ -5,8 +5,10 @@
  * @module
  */
 import { crc32 } from "node:zlib";
-import { viewOf } from "../../serialize/bytes.ts";
+import { fromHex, viewOf } from "../../serialize/bytes.ts";
 import { type Oid, writeOid } from "../../serialize/record.ts";
+import { IDENTITY_BYTES, newIdentity } from "../identity.ts";
+import type { Sql } from "./library.ts";
 import type { Tid } from "../storage.ts";
 
 /** The one row of the table `dhara`. */
@@ -80,6 +82,24 @@ export function changesChecksum(
   const first = checksum(4, tid, before, removed);
   if (Number.isNaN(first) || !(oids instanceof Uint8Array)) return NaN;
   return crc32(oids, first);
+}
+
+/** The checksum of the row of the table `identity`; NaN if that holds none. */
+export function identityChecksum(bytes: unknown): number {
+  if (!(bytes instanceof Uint8Array)) return NaN;
+  return bytes.length === IDENTITY_BYTES
+    ? crc32(bytes, crc32(Uint8Array.of(5)))
+    : NaN;
+}
+
+/** Gives a database that has just been made, or had none, its identity. */
+export function addIdentity(database: Sql): void {
+  const bytes = fromHex(newIdentity());
+  database.run(
+    "INSERT INTO identity VALUES (0, ?, ?)",
+    identityChecksum(bytes),
+    bytes,
+  );
 }
 
 /** Returns the numbers in the column `oids`. */

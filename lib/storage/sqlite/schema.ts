@@ -9,12 +9,12 @@
 export const APPLICATION_ID = 0x44485241;
 
 /** The version of the tables that are made now. */
-export const VERSION = 2;
+export const VERSION = 3;
 
 /** What SQLite lists of a table or an index. */
 type Item = readonly [type: string, name: string, table: string, sql: string];
 
-const CURRENT: readonly Item[] = [
+const SECOND: readonly Item[] = [
   [
     "table",
     "dhara",
@@ -73,6 +73,20 @@ const CURRENT: readonly Item[] = [
   ],
 ];
 
+/** What came with version 3. */
+const IDENTITY: Item = [
+  "table",
+  "identity",
+  "identity",
+  `CREATE TABLE identity (
+  id INTEGER PRIMARY KEY CHECK (id = 0),
+  crc INTEGER NOT NULL,
+  bytes BLOB NOT NULL
+)`,
+];
+
+const CURRENT: readonly Item[] = [...SECOND, IDENTITY];
+
 const FIRST: readonly Item[] = [
   [
     "table",
@@ -120,9 +134,13 @@ const FIRST: readonly Item[] = [
 /** Makes the tables. */
 export const CREATE = CURRENT.map(([, , , sql]) => `${sql};`).join("\n");
 
+/** Makes the table that came with version 3. */
+export const CREATE_IDENTITY = IDENTITY[3];
+
 /** The tables of each version that can be read. */
 export const SCHEMAS: Readonly<Record<number, readonly Item[]>> = {
   1: FIRST,
+  2: SECOND,
   [VERSION]: CURRENT,
 };
 

@@ -11,8 +11,10 @@ import type { Records } from "../check_records.ts";
 import { nextTid } from "../moment.ts";
 import type { SqliteDatabase } from "./database.ts";
 import type { Row } from "./library.ts";
+import { toHex } from "../../serialize/bytes.ts";
 import {
   changesChecksum,
+  identityChecksum,
   objectChecksum,
   packOids,
   revisionChecksum,
@@ -66,6 +68,25 @@ export class SqliteTables {
     throw this.#database.damaged(
       "what it says of its last transaction and its numbers is damaged",
     );
+  }
+
+  /** Returns what tells this database from others. */
+  identity(): string {
+    const row = this.#database.get("SELECT crc, bytes FROM identity");
+    if (row !== undefined && identityChecksum(row["bytes"]) === row["crc"]) {
+      return toHex(row["bytes"] as Uint8Array);
+    }
+    throw this.#database.damaged(
+      "what tells it from other databases is damaged",
+    );
+  }
+
+  /** Whether there was such a transaction, as far as is known. */
+  knows(tid: Tid): boolean {
+    const state = this.state();
+    return tid === state.tid || tid <= state.forgotten ||
+      this.#database.get("SELECT 1 FROM changes WHERE tid = ?", tid) !==
+        undefined;
   }
 
   /** Changes the row of the table `dhara`. */

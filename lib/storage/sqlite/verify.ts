@@ -16,6 +16,7 @@ import type { SqliteDatabase } from "./database.ts";
 import type { Row } from "./library.ts";
 import {
   changesChecksum,
+  identityChecksum,
   objectChecksum,
   revisionChecksum,
   type State,
@@ -36,6 +37,7 @@ const NUMBERS = {
   object: ["oid", "tid", "revision", "crc"],
   revision: ["id", "oid", "tid", "before", "crc"],
   changes: ["tid", "before", "removed", "crc"],
+  identity: ["id", "crc"],
 };
 type Table = keyof typeof NUMBERS;
 
@@ -128,6 +130,10 @@ export class SqliteVerifier {
       this.#damage(
         "what it says of its last transaction and its numbers is damaged",
       );
+    }
+    const own = database.get("SELECT crc, bytes FROM identity");
+    if (own === undefined || identityChecksum(own["bytes"]) !== own["crc"]) {
+      this.#damage("what tells it from other databases is damaged");
     }
     if (row === undefined) {
       return { next: Infinity, tid: Infinity, cut: 0, forgotten: 0, root: 0 };
