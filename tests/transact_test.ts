@@ -398,3 +398,63 @@ Deno.test("What the transaction just ended has used is not let go: parts of it a
     assertEquals(one.root["ada"].tags, ["gold"], end);
   }
 });
+
+Deno.test("When the database was replaced in the middle of a transaction, it is a conflict whatever was used", () => {
+  let moved = true;
+  const refusing = meddled((session) => ({
+    commit: (records) => moved ? { invalid: [77] } : session.commit(records),
+    sync: () => (session.sync(), moved ? "replaced" : []),
+  }));
+  const { root } = refusing.two;
+  const ada = root["ada"];
+  ada.balance = 1;
+  for (const _ of [1, 2]) {
+    assertThrows(
+      () => refusing.two.commit(),
+      WriteConflictError,
+      "another database now",
+    );
+    assertEquals(refusing.two.hasChanges, true);
+  }
+  refusing.two.abort();
+  moved = false;
+  for (const use of [() => ada.balance, () => ada.balance = 2]) {
+    assertThrows(use, ConnectionError, "find the object again from the root");
+  }
+  assertEquals(refusing.two.root, root);
+  assertEquals(root["ada"].balance, 0);
+  root["ada"].balance = 3;
+  refusing.two.commit();
+  refusing.one.abort();
+  assertEquals(refusing.one.root["ada"].balance, 3);
+
+  // The first thing that is used cannot be loaded: its number means another object by now.
+  let lost = false;
+  const losing = meddled((session) => ({
+    load: (oid) => {
+      if (lost && oid !== 0) {
+        throw new ReadConflictError("It is gone", { oids: [oid] });
+      }
+      return session.load(oid);
+    },
+    sync: () => {
+      session.sync();
+      if (!lost) return [];
+      lost = false;
+      return "replaced";
+    },
+  }));
+  const bob = losing.two.root["bob"];
+  losing.two.abort();
+  lost = true;
+  for (const _ of [1, 2]) {
+    assertThrows(
+      () => bob.balance,
+      ReadConflictError,
+      "the server serves another database now",
+    );
+  }
+  losing.two.abort();
+  assertThrows(() => bob.balance, ConnectionError);
+  assertEquals(losing.two.root["bob"].balance, 0);
+});
