@@ -1,7 +1,9 @@
 /**
  * Programs that need `gc()`: `identity SEED` holds and drops objects at random
  * and looks at each of them on every path to it; `collected SEED` looks
- * whether what nobody holds goes away. They throw if something is wrong.
+ * whether what nobody holds goes away, `forgotten SEED` whether it leaves
+ * anything in the cache, and `reborn SEED` whether what is loaded again in the
+ * meantime stays known. They throw if something is wrong.
  */
 import {
   Connection,
@@ -227,4 +229,86 @@ async function collected(): Promise<void> {
   check(still < 50, `${still} of ${references.length} are still there`);
 }
 
-await (what === "identity" ? identity() : collected());
+/** Refers to many, and cannot be loaded. */
+class Refusing extends Persistent {
+  others: Node[] = [];
+  override _p_setState(): void {
+    throw new RangeError("I will not");
+  }
+}
+
+/** A connection to a storage with nodes and a refusing object, of which it has loaded none. */
+function manyNodes() {
+  const storage = new MemoryStorage();
+  const options = { classes: { Node, Refusing }, cacheSize: 1 };
+  using writer = new Connection(storage, options);
+  const nodes = Array.from({ length: 300 }, () => new Node());
+  const refusing = new Refusing();
+  refusing.others = nodes;
+  writer.root["refusing"] = refusing;
+  writer.commit();
+  return {
+    connection: new Connection(storage, options),
+    oids: nodes.map((node) => node._p_oid!),
+    refusing: refusing._p_oid!,
+  };
+}
+
+/** Loads all of them, and lets go of them. */
+function use(connection: Connection, oids: number[]): void {
+  for (const oid of oids) (connection.get(oid) as Node).value;
+  for (let i = 0; i < 3; i++) {
+    connection.root.size;
+    connection.abort();
+  }
+}
+
+async function forgotten(): Promise<void> {
+  const { connection, oids, refusing } = manyNodes();
+  const left = new Set<unknown>();
+  const usual = Map.prototype.delete;
+  Map.prototype.delete = function (key) {
+    left.delete(key);
+    return usual.call(this, key);
+  };
+  const works: Record<string, () => void> = {
+    "loaded": () => use(connection, oids),
+    "referred to by what could not be loaded": () => {
+      try {
+        connection.get(refusing);
+      } catch (error) {
+        if (error instanceof RangeError) return;
+        throw error;
+      }
+      throw new Error("it was loaded");
+    },
+  };
+  for (const [how, work] of Object.entries(works)) {
+    work();
+    for (const oid of oids) left.add(oid);
+    await collect();
+    check(left.size < 30, `${left.size} that were ${how} are still known`);
+    left.clear();
+  }
+}
+
+async function reborn(): Promise<void> {
+  const { connection, oids } = manyNodes();
+  use(connection, oids);
+  await new Promise((resolve) => setTimeout(resolve));
+  // They are gone, and the cache is told of it only in another job.
+  gc();
+  const again = oids.map((oid) => connection.get(oid));
+  await collect();
+  again.forEach((node, i) => {
+    check(connection.get(oids[i]!) === node, `object ${i} is another one`);
+  });
+}
+
+const trials: Record<string, () => Promise<void>> = {
+  identity,
+  collected,
+  forgotten,
+  reborn,
+};
+await trials[what!]!();

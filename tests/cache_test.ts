@@ -227,6 +227,14 @@ Deno.test("An object that a program holds is the same on every path, whatever is
   await runTrial("identity", seed);
 });
 
-Deno.test("What nobody holds is collected, and leaves nothing in the cache", async () => {
+Deno.test("What nobody holds is collected", async () => {
   await runTrial("collected", "1");
+});
+
+Deno.test("What was collected leaves nothing in the cache", async () => {
+  await runTrial("forgotten", "1");
+});
+
+Deno.test("What is loaded again before the cache hears that it was collected stays the same object", async () => {
+  await runTrial("reborn", "1");
 });

@@ -123,6 +123,16 @@ export class Cache {
         else this.hold(slot);
       }
     }
+    this.#cutOff();
+  }
+
+  /** What was let go must not stay in memory since the list that it was in still has it. */
+  #cutOff(): void {
+    const oldest = this.#generations[0]!;
+    // Not at every step, since what is left moves.
+    if (2 * this.#head < oldest.length) return;
+    oldest.splice(0, this.#head);
+    this.#head = 0;
   }
 
   /** The object by whose load these were made has dropped its state: it holds them no longer. */
