@@ -368,6 +368,28 @@ Deno.test("When everything may have changed, everything is loaded again", () => 
   assertEquals(odd.one.root["ada"].balance, 3);
 });
 
+Deno.test("a commit that is tried again stores new objects too, with all that they lead to", () => {
+  let refusals = 2;
+  const stored: number[] = [];
+  const { one, two } = meddled((session) => ({
+    commit(records, options) {
+      const all = [...records];
+      stored.push(all.length);
+      return refusals-- > 0 ? { invalid: [77] } : session.commit(all, options);
+    },
+  }));
+  const friend = new Account();
+  friend.balance = 5;
+  const eve = two.root["eve"] = new PersistentDict([["friend", friend]]);
+  two.root["bob"].balance = 7;
+  two.commit();
+  assertEquals(stored, [4, 4, 4]);
+  assertEquals([eve._p_status, friend._p_status], ["saved", "saved"]);
+  one.abort();
+  const { root } = one;
+  assertEquals([root["eve"].friend.balance, root["bob"].balance], [5, 7]);
+});
+
 Deno.test("Numbers that nobody has used are not kept when everything may have changed", () => {
   let lost = false;
   let allocations = 0;
