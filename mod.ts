@@ -37,6 +37,10 @@ export {
   type PersistentClass,
   registerClass,
 } from "./lib/persistent/classes.ts";
+export type {
+  BeforeCommit,
+  PendingChange,
+} from "./lib/connection/before_commit.ts";
 export {
   Connection,
   type ConnectionOptions,
@@ -90,3 +94,11 @@ export {
   ClientStorage,
   type ClientStorageOptions,
 } from "./lib/client/client_storage.ts";
+export type {
+  AsyncSession,
+  AsyncStorage,
+} from "./lib/storage/async_storage.ts";
+export {
+  BlockingStorage,
+  type BlockingStorageOptions,
+} from "./lib/client/blocking_storage.ts";

@@ -13,7 +13,7 @@ import {
   HEADER_SIZE,
 } from "../lib/storage/journal/format.ts";
 import { JournalCursor } from "../lib/storage/journal/history.ts";
-import { openJournal } from "../lib/storage/journal/recovery.ts";
+import { openJournal } from "../lib/storage/journal/open.ts";
 import { JournalVerifier } from "../lib/storage/journal/verify.ts";
 import { FileStorage } from "../lib/storage/file_storage.ts";
 import { textRecord } from "../lib/testing/records.ts";

@@ -1,7 +1,7 @@
 /** The options of `dhara db start` that concern what clients may do. */
 import { assert, assertEquals } from "@std/assert";
 import { disk } from "../lib/files/file.ts";
-import { readHeader } from "../lib/storage/journal/commit_points.ts";
+import { readHeader } from "../lib/storage/journal/header.ts";
 import { inDirectory, startServer } from "./_dhara.ts";
 import { int4, RawClient, record, transaction } from "./_raw_client.ts";
 

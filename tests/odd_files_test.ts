@@ -12,7 +12,7 @@ import {
   HEADER_SIZE,
 } from "../lib/storage/journal/format.ts";
 import { checkRecords } from "../lib/storage/check_records.ts";
-import { createJournal } from "../lib/storage/journal/recovery.ts";
+import { createJournal } from "../lib/storage/journal/open.ts";
 import { SimulatedDisk } from "./_simulated_disk.ts";
 import { store, textOf, textRecord } from "../lib/testing/records.ts";
 

@@ -11,6 +11,7 @@ import {
   StorageError,
   WriteConflictError,
 } from "../mod.ts";
+import { pause } from "../lib/connection/pause.ts";
 
 class Account extends Persistent {
   balance = 0;
@@ -240,8 +241,9 @@ Deno.test("Looking for an object that is not there is an access: who makes it is
 
 Deno.test("commit() ends in an error where a storage refuses it for what nobody used, and shows nothing new", () => {
   let calls = 0;
+  let invalid = [77];
   const { two } = meddled(() => ({
-    commit: () => (calls++, { invalid: [77] }),
+    commit: () => (calls++, { invalid }),
   }));
   two.root["x"] = 1;
   assertThrows(
@@ -251,6 +253,12 @@ Deno.test("commit() ends in an error where a storage refuses it for what nobody 
   );
   assert(calls < 100, `${calls}`);
   assertEquals(two.root["x"], 1);
+  invalid = [];
+  assertThrows(
+    () => two.commit(),
+    StorageError,
+    "does not say for what change",
+  );
   two.abort();
   assertEquals(two.root["x"], undefined);
 });
@@ -360,6 +368,28 @@ Deno.test("When everything may have changed, everything is loaded again", () => 
   assertEquals(odd.one.root["ada"].balance, 3);
 });
 
+Deno.test("a commit that is tried again stores new objects too, with all that they lead to", () => {
+  let refusals = 2;
+  const stored: number[] = [];
+  const { one, two } = meddled((session) => ({
+    commit(records, options) {
+      const all = [...records];
+      stored.push(all.length);
+      return refusals-- > 0 ? { invalid: [77] } : session.commit(all, options);
+    },
+  }));
+  const friend = new Account();
+  friend.balance = 5;
+  const eve = two.root["eve"] = new PersistentDict([["friend", friend]]);
+  two.root["bob"].balance = 7;
+  two.commit();
+  assertEquals(stored, [4, 4, 4]);
+  assertEquals([eve._p_status, friend._p_status], ["saved", "saved"]);
+  one.abort();
+  const { root } = one;
+  assertEquals([root["eve"].friend.balance, root["bob"].balance], [5, 7]);
+});
+
 Deno.test("Numbers that nobody has used are not kept when everything may have changed", () => {
   let lost = false;
   let allocations = 0;
@@ -457,4 +487,32 @@ Deno.test("When the database was replaced in the middle of a transaction, it is 
   losing.two.abort();
   assertThrows(() => bob.balance, ConnectionError);
   assertEquals(losing.two.root["bob"].balance, 0);
+});
+
+Deno.test("The pauses between attempts are random, and grow up to a bound", () => {
+  const { wait } = Atomics;
+  const waited: number[] = [];
+  const longest = (failed: number): number => {
+    waited.length = 0;
+    for (let i = 0; i < 200; i++) pause(failed);
+    assertEquals(waited.length, 200);
+    // Two who wait are not to meet again.
+    assert(new Set(waited).size > 100, `${new Set(waited).size} of 200`);
+    return Math.max(...waited);
+  };
+  Atomics.wait = (_array: unknown, _index: unknown, _value: unknown, ms) => {
+    waited.push(ms!);
+    return "timed-out";
+  };
+  try {
+    for (
+      const [failed, most] of [[1, 1], [2, 2], [5, 16], [9, 100], [99, 100]]
+    ) {
+      const found = longest(failed!);
+      // Of 200 random ones, one is nearly always in the upper half.
+      assert(found <= most! && found > most! / 2, `${failed}: ${found}`);
+    }
+  } finally {
+    Atomics.wait = wait;
+  }
 });

@@ -20,6 +20,7 @@ import { describeTid } from "../storage/moment.ts";
 import type {
   Changed,
   CommitOptions,
+  CommitResult,
   PackOptions,
   Session,
   Storage,
@@ -36,9 +37,11 @@ import {
   type PersistentClass,
   PROGRAM_CLASSES,
 } from "../persistent/classes.ts";
+import { type BeforeCommit, BeforeCommitListeners } from "./before_commit.ts";
 import { checkForgottenChanges } from "./forgotten.ts";
 import { type Changes, describe, LiveObjects } from "./live_objects.ts";
 import type { PersistentObject } from "../persistent/persistent.ts";
+import { isPromise } from "../persistent/is_promise.ts";
 import { pause } from "./pause.ts";
 import { slotOf } from "../persistent/slot.ts";
 
@@ -122,6 +125,7 @@ export class Connection<Root extends object = DefaultRoot>
   readonly root: Root;
   #session: Session;
   #objects: LiveObjects;
+  #beforeCommit: BeforeCommitListeners;
   #ownsStorage: boolean;
   #detectForgottenChanges: boolean;
   #isPast: boolean;
@@ -168,6 +172,10 @@ export class Connection<Root extends object = DefaultRoot>
         classes,
         cacheSize,
         this.#isPast,
+      );
+      this.#beforeCommit = new BeforeCommitListeners(
+        this.#objects,
+        this.#session,
       );
       const root = this.#openRoot(options.rootClass, classes);
       this.root = root as unknown as Root;
@@ -376,41 +384,47 @@ export class Connection<Root extends object = DefaultRoot>
   }
 
   #store(options: CommitOptions): void {
-    const changes = this.#objects.encode();
-    let changed: readonly Oid[];
-    try {
-      changed = this.#storeRecords(changes.records, options);
-    } catch (error) {
-      this.#objects.takeBack(changes);
-      throw error;
-    }
-    // From here on nothing can fail: it is stored.
-    this.#objects.settle(changes);
-    this.#objects.invalidate(changed);
-  }
-
-  #storeRecords(
-    records: Changes["records"],
-    options: CommitOptions,
-  ): readonly Oid[] {
+    let changes = this.#beforeCommit.encode();
     for (let attempt = 1;; attempt++) {
-      const result = this.#session.commit(records, {
-        ...options,
-        accessed: (oid) => this.#objects.wasAccessed(oid),
-      });
-      if ("tid" in result) return result.changed;
-      this.#checkConflicts(result.invalid);
+      const result = this.#tryToStore(changes, options);
+      if ("tid" in result) {
+        // From here on nothing can fail: it is stored.
+        this.#objects.settle(changes);
+        this.#objects.invalidate(result.changed);
+        return;
+      }
       // Nothing of it matters here: go on from the newest snapshot.
+      this.#objects.takeBack(changes);
       const before = this.#session.tid;
       this.#moveOn(this.#session.sync());
       if (attempt >= COMMIT_ATTEMPTS) {
         throw this.#refused(result.invalid, this.#session.tid !== before);
       }
       pause(attempt);
+      changes = this.#objects.encode();
+    }
+  }
+
+  #tryToStore(changes: Changes, options: CommitOptions): CommitResult {
+    try {
+      const result = this.#session.commit(changes.records, {
+        ...options,
+        accessed: (oid) => this.#objects.wasAccessed(oid),
+      });
+      if ("invalid" in result) this.#checkConflicts(result.invalid);
+      return result;
+    } catch (error) {
+      this.#objects.takeBack(changes);
+      throw error;
     }
   }
 
   #refused(oids: readonly Oid[], moved: boolean): DharaError {
+    if (oids.length === 0) {
+      return new StorageError(
+        "Cannot commit: the storage refuses it, and does not say for what change; it may be damaged: verify it",
+      );
+    }
     const which = oids.slice(0, 3).map((oid) => `#${oid}`).join(", ");
     return moved
       ? new WriteConflictError(
@@ -457,6 +471,49 @@ export class Connection<Root extends object = DefaultRoot>
       }; call abort() and start over`,
       { oids, classes: this.#classNames(oids) },
     );
+  }
+
+  /**
+   * Calls `listener` in each commit that stores something, with all objects
+   * that it is about to store; returns how to stop that. The listener may
+   * change objects, which are stored too: all listeners are called again, in the
+   * order in which they were added, with what was changed since they were shown
+   * it, until nothing is. So one that keeps an index is added after those that
+   * change what is indexed. If it throws, the commit
+   * ends with that error, and nothing was stored.
+   *
+   * @throws {ConnectionError} if the connection was closed.
+   *
+   * @example Accounts may not be overdrawn
+   * ```ts
+   * import { Connection, MemoryStorage, Persistent } from "@dhara/dhara";
+   * import { assertEquals, assertThrows } from "@std/assert";
+   *
+   * class Account extends Persistent {
+   *   balance = 0;
+   * }
+   *
+   * using connection = new Connection(new MemoryStorage(), {
+   *   classes: { Account },
+   * });
+   * connection.beforeCommit((changes) => {
+   *   for (const { object } of changes) {
+   *     if (object instanceof Account && object.balance < 0) {
+   *       throw new Error("an account is overdrawn");
+   *     }
+   *   }
+   * });
+   * const account = connection.root["ada"] = new Account();
+   * connection.commit();
+   * account.balance = -10;
+   * assertThrows(() => connection.commit(), Error, "overdrawn");
+   * connection.abort();
+   * assertEquals(account.balance, 0);
+   * ```
+   */
+  beforeCommit(listener: BeforeCommit): () => void {
+    this.#checkOpen("beforeCommit()");
+    return this.#beforeCommit.add(listener);
   }
 
   /**
@@ -756,12 +813,6 @@ export class Connection<Root extends object = DefaultRoot>
       this.#objects.cache.get(oid)?.self._p_className ?? ""
     );
   }
-}
-
-function isPromise(value: unknown): value is PromiseLike<unknown> {
-  return typeof value === "object" && value !== null &&
-    slotOf(value) === undefined &&
-    typeof (value as Partial<PromiseLike<unknown>>).then === "function";
 }
 
 function checkCacheSize(size: number): number {

@@ -14,8 +14,8 @@ import {
   type CommitPoint,
   commitPoints,
   pieces,
-  readHeader,
 } from "../storage/journal/commit_points.ts";
+import { readHeader } from "../storage/journal/header.ts";
 import {
   BackupDirectory,
   type BackupEntry,

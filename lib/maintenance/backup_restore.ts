@@ -6,7 +6,8 @@
 import { messageOf } from "../message.ts";
 import { DamagedFileError, StorageError } from "../errors.ts";
 import { disk, type Files, type OpenFile, writeFully } from "../files/file.ts";
-import { clearPointers, pieces } from "../storage/journal/commit_points.ts";
+import { pieces } from "../storage/journal/commit_points.ts";
+import { clearPointers } from "../storage/journal/header.ts";
 import {
   BackupDirectory,
   type BackupEntry,

@@ -7,14 +7,16 @@ import { messageOf } from "../message.ts";
 import { DamagedFileError, StorageError } from "../errors.ts";
 import { disk, type Files, type OpenFile, writeFully } from "../files/file.ts";
 import {
-  clearPointers,
   type CommitPoint,
   commitPoints,
   notesAt,
   pieces,
+} from "../storage/journal/commit_points.ts";
+import {
+  clearPointers,
   readHeader,
   renewIdentity,
-} from "../storage/journal/commit_points.ts";
+} from "../storage/journal/header.ts";
 
 import { openOn } from "../storage/file_storage.ts";
 import { describeTid, tidOf, timeOf } from "../storage/moment.ts";

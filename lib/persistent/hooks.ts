@@ -132,14 +132,15 @@ export class Hooks {
     slot.serial = slot.owner.serial;
     slot.status = "unsaved";
     try {
-      return this.#run(what, work);
+      return this.during(what, work);
     } finally {
       slot.serial = serial;
       slot.status = status;
     }
   }
 
-  #run<T>(what: string, work: () => T): T {
+  /** Does work that runs code of the program, and tells meanwhile what it is. */
+  during<T>(what: string, work: () => T): T {
     const before = this.running;
     this.running = what;
     try {

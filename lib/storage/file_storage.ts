@@ -15,7 +15,8 @@ import {
 import type { Oid } from "../serialize/record.ts";
 import { disk, type Files, type OpenFile } from "../files/file.ts";
 import { describeHolder } from "../files/lock.ts";
-import type { Journal, Repair } from "./journal/journal.ts";
+import type { Journal } from "./journal/journal.ts";
+import type { Repair } from "./journal/repair.ts";
 import { identityIn } from "./journal/format.ts";
 import {
   commitPointAt,
@@ -30,7 +31,7 @@ import { recordsBefore } from "./journal/undo.ts";
 import { encodeNotes, type Notes } from "./notes.ts";
 import { cutOff, nextTid } from "./moment.ts";
 import { packToEnd } from "./pack.ts";
-import { openJournal } from "./journal/recovery.ts";
+import { openJournal } from "./journal/open.ts";
 import type {
   CommitNews,
   CommitOptions,
@@ -45,7 +46,7 @@ import type {
   TransactionInfo,
 } from "./storage.ts";
 
-export type { Repair } from "./journal/journal.ts";
+export type { Repair } from "./journal/repair.ts";
 
 /** Settings of a {@linkcode FileStorage}. */
 export interface FileStorageOptions {

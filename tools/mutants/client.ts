@@ -154,7 +154,8 @@ const list: MutantList = {
     {
       bug: "a worker that dies beside a request passes for alive",
       file: "lib/client/shared_call.ts",
-      find: 'this.#worker.on("error", () => this.terminate());',
+      find:
+        'this.#worker.on("error", () => this.terminate(this.#lastWords()));',
       replace: 'this.#worker.on("error", () => {});',
       tests: ["client_parts"],
     },

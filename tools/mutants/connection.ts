@@ -15,6 +15,48 @@ const list: MutantList = {
   ],
   mutants: [
     {
+      bug: "a listener of beforeCommit() is not shown what another one changed",
+      file: "lib/connection/before_commit.ts",
+      find: "if (before !== undefined && equalBytes(before, record)) return;",
+      replace: "if (before !== undefined) return;",
+      tests: ["before_commit"],
+    },
+    {
+      bug: "what a listener of beforeCommit() changes is not stored",
+      file: "lib/connection/before_commit.ts",
+      find: "if (fresh.length === 0) return changes;",
+      replace: "if (fresh.length === 0 || round === 2) return changes;",
+      tests: ["before_commit"],
+    },
+    {
+      bug: "listeners of beforeCommit() that never agree go on for ever",
+      file: "lib/connection/before_commit.ts",
+      find: "if (round > MOST_ROUNDS) {",
+      replace: "if (round > 100 * MOST_ROUNDS) {",
+      tests: ["before_commit"],
+    },
+    {
+      bug: "a listener of beforeCommit() may commit",
+      file: "lib/persistent/hooks.ts",
+      find: "this.running = what;",
+      replace: "",
+      tests: ["before_commit"],
+    },
+    {
+      bug: "a new object has a stored state for a listener of beforeCommit()",
+      file: "lib/connection/before_commit.ts",
+      find: "isNew ? undefined : this.#stored(slot)",
+      replace: "this.#stored(slot)",
+      tests: ["before_commit"],
+    },
+    {
+      bug: "a commit is tried again with objects that were not taken back",
+      file: "lib/connection/connection.ts",
+      find: "      this.#objects.takeBack(changes);\n      const before",
+      replace: "      const before",
+      tests: ["transact"],
+    },
+    {
       bug: "what the transaction just ended has used is let go",
       file: "lib/connection/live_objects.ts",
       find: 'slot.serial !== serial && slot.status !== "unsaved"',
@@ -130,8 +172,8 @@ const list: MutantList = {
       bug: "what others changed is not dropped after a commit",
       file: "lib/connection/connection.ts",
       find:
-        "    this.#objects.settle(changes);\n    this.#objects.invalidate(changed);",
-      replace: "    this.#objects.settle(changes);",
+        "this.#objects.settle(changes);\n        this.#objects.invalidate(result.changed);",
+      replace: "this.#objects.settle(changes);",
     },
     {
       bug: "changes are not taken back when the storage fails",

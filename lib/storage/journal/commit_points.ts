@@ -5,24 +5,16 @@
  * @module
  */
 import { DamagedFileError, StorageError } from "../../errors.ts";
-import { type OpenFile, readFully, writeFully } from "../../files/file.ts";
+import { type OpenFile, readFully } from "../../files/file.ts";
 import { BlockCursor, BlockReader } from "./blocks.ts";
 import { ChunkReader, READ_PIECE } from "./chunk_reader.ts";
 import {
   BLOCK_HEAD,
   BlockKind,
-  checkMagic,
   decodeBlockHead,
-  decodeHeader,
-  decodePointer,
-  encodeHeader,
-  type Header,
   HEADER_SIZE,
-  OWN_IDENTITY,
-  POINTER_SIZE,
-  POINTERS,
-  withNewIdentity,
 } from "./format.ts";
+import { pointersLeadTo } from "./header.ts";
 import { decodeNotes, type Notes } from "../notes.ts";
 import type { Tid } from "../storage.ts";
 
@@ -40,27 +32,6 @@ export interface CommitPoint {
   readonly bytes: number;
   /** Whether a pack has merged this transaction with all before it. */
   readonly packed: boolean;
-}
-
-/**
- * Returns the header of a journal, `undefined` if the file is empty.
- *
- * @throws {StorageError} if it is not a journal.
- */
-export function readHeader(
-  file: OpenFile,
-  name: string,
-): Header | undefined {
-  const start = new Uint8Array(HEADER_SIZE);
-  const count = readFully(file, start, 0);
-  if (count === 0) return undefined;
-  checkMagic(start.subarray(0, count), name);
-  const header = decodeHeader(start);
-  if (header.good && count === HEADER_SIZE) return header;
-  throw new DamagedFileError(
-    `Cannot read ${name}: its header is damaged`,
-    { path: name, offset: 0 },
-  );
 }
 
 /**
@@ -106,15 +77,6 @@ export function* commitPoints(
   throw new DamagedFileError(
     `Cannot read ${name} any further: it was cut at byte ${at}, since its header leads to byte ${led}`,
     { path: name, offset: at },
-  );
-}
-
-/** Returns the furthest place that the pointers lead to, which was there when they were written. */
-function pointersLeadTo(file: OpenFile): number {
-  const start = new Uint8Array(HEADER_SIZE);
-  readFully(file, start, 0);
-  return Math.max(
-    ...POINTERS.map((at) => decodePointer(start.subarray(at))?.offset ?? 0),
   );
 }
 
@@ -170,26 +132,6 @@ export function checkBlocks(
       { path: name, offset },
     );
   }
-}
-
-/**
- * Takes the pointers away: they may lead to what the file does not have, and
- * without them whoever opens it looks at every block.
- */
-export function clearPointers(file: OpenFile): void {
-  for (const at of POINTERS) writeFully(file, new Uint8Array(POINTER_SIZE), at);
-}
-
-/** Gives a file that holds an earlier state of a database an identity of its own. */
-export function renewIdentity(file: OpenFile, name: string): void {
-  const header = readHeader(file, name);
-  if (header !== undefined) writeOwnIdentity(file, withNewIdentity(header));
-}
-
-/** Writes the part of a header that says that the file has an identity of its own. */
-export function writeOwnIdentity(file: OpenFile, header: Header): void {
-  const { from, to } = OWN_IDENTITY;
-  writeFully(file, encodeHeader(header).subarray(from, to), from);
 }
 
 /** Reads a part of a file piece by piece. */

@@ -10,7 +10,7 @@
  * | header | pointer    | pointer    | block | block | block ...
  *
  * header, once: "DHARA-1\n"
- * |  magic 8 | version 4 | database 16 | packs 4 | CRC 4 |
+ * |  magic 8 | version 4 | database 16 | packs 4 | CRC 4 | own identity 16 | CRC 4 |
  *
  * index pointer, written in place: the two lead to the last two index blocks,
  * and are hints

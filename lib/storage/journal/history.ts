@@ -1,13 +1,14 @@
 /**
- * A journal as a list of transactions: what was committed when, and how to
- * come from one block to the next and to the one before.
+ * The history in an open journal: what was committed when, what an object was
+ * before, and where each moment of the past ends.
  *
  * @module
  */
 import { getUint64, viewOf } from "../../serialize/bytes.ts";
 import { DamagedFileError, StorageError } from "../../errors.ts";
 import type { Oid } from "../../serialize/record.ts";
-import type { Journal, NewRevision } from "./journal.ts";
+import type { Journal } from "./journal.ts";
+import type { NewRevision } from "./revision.ts";
 import { BlockCursor, BlockReader } from "./blocks.ts";
 import type { CommitPoint } from "./commit_points.ts";
 import {

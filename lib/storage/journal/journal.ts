@@ -1,17 +1,16 @@
 /**
- * One open journal file: loading and appending. `recovery.ts` opens it,
+ * One open journal file: loading and appending. `open.ts` opens it,
  * `docs/format.md` describes it.
  *
  * @module
  */
 import { getUint64, viewOf } from "../../serialize/bytes.ts";
 import { messageOf } from "../../message.ts";
-import { crc32 } from "node:zlib";
-import { DamagedFileError, DharaError, StorageError } from "../../errors.ts";
+import { StorageError } from "../../errors.ts";
 import type { Oid } from "../../serialize/record.ts";
 import { type OpenFile, writeFully } from "../../files/file.ts";
 import { BlockWriter } from "./block_writer.ts";
-import { CHUNK, ChunkReader } from "./chunk_reader.ts";
+import { ChunkReader } from "./chunk_reader.ts";
 import {
   BLOCK_HEAD,
   BLOCK_TRAILER,
@@ -25,39 +24,11 @@ import {
   HEADER_SIZE,
   POINTERS,
 } from "./format.ts";
-import { DamagedPage, JournalIndex } from "./index.ts";
+import { JournalHealth } from "./health.ts";
+import { JournalIndex } from "./index.ts";
+import type { Repair } from "./repair.ts";
+import { type NewRevision, readRevision, type Revision } from "./revision.ts";
 import type { Tid } from "../storage.ts";
-
-/** What opening a file with `repair` has changed in it. */
-export interface Repair {
-  /**
-   * What was done: damage and what followed was cut off (`cut`), a transaction
-   * that was never confirmed was cut off (`unfinished`), the index or the
-   * header was written anew.
-   */
-  readonly kind: "cut" | "unfinished" | "index" | "header";
-  /** Where, in bytes from the beginning of the file. */
-  readonly offset: number;
-  /** How many bytes were cut off, 0 if none were. */
-  readonly bytes: number;
-  /** The file that holds what was cut off. */
-  readonly saved?: string;
-}
-
-/** One revision of one object. */
-export interface Revision {
-  readonly tid: Tid;
-  readonly record: Uint8Array;
-  /** Where the revision before it is, 0 if there is none. */
-  readonly previous: number;
-}
-
-/** One revision to be written. */
-export interface NewRevision {
-  readonly oid: Oid;
-  readonly tid: Tid;
-  readonly record: Uint8Array;
-}
 
 /** An index block is not worth its while before that many bytes. */
 const LEAST_BETWEEN_INDEXES = 1024 * 1024;
@@ -88,15 +59,14 @@ export class Journal {
   endsWithCopy = false;
   /** What opening it with `repair` has changed. */
   repairs: readonly Repair[] = [];
+  /** What has gone wrong with it. */
+  readonly health: JournalHealth;
   readonly #file: OpenFile;
   readonly #sync: boolean;
   /** Whether all of the index stays in memory, once read. */
   readonly indexInMemory: boolean;
   #lastPointer = 1;
   #users = 1;
-  #broken: StorageError | undefined;
-  /** What was found damaged first. */
-  #damage: DamagedFileError | undefined;
 
   /** A journal of an open file that has a header, as if there were nothing else in it. */
   constructor(
@@ -112,6 +82,7 @@ export class Journal {
     this.#file = file;
     this.#sync = sync;
     this.name = name;
+    this.health = new JournalHealth(name);
     this.header = header;
     this.reader = new ChunkReader(file);
     this.index = this.newIndex();
@@ -159,7 +130,7 @@ export class Journal {
     try {
       return this.index.get(oid);
     } catch (error) {
-      throw this.#explainLoad(error, oid);
+      throw this.health.explainLoad(error, oid);
     }
   }
 
@@ -168,13 +139,13 @@ export class Journal {
     try {
       let offset = this.index.get(oid);
       while (offset !== 0) {
-        const entry = this.#entry(offset, oid);
+        const entry = readRevision(this, offset, oid, this.health);
         if (entry.tid <= tid) return entry.record;
         offset = entry.previous;
       }
       return undefined;
     } catch (error) {
-      throw this.#explainLoad(error, oid);
+      throw this.health.explainLoad(error, oid);
     }
   }
 
@@ -195,77 +166,17 @@ export class Journal {
       }
       return 0;
     } catch (error) {
-      throw this.#explainLoad(error, oid);
+      throw this.health.explainLoad(error, oid);
     }
   }
 
   /** Returns the entry at an offset, which must be of this object. */
   entry(offset: number, oid: Oid): Revision {
     try {
-      return this.#entry(offset, oid);
+      return readRevision(this, offset, oid, this.health);
     } catch (error) {
-      throw this.#explainLoad(error, oid);
+      throw this.health.explainLoad(error, oid);
     }
-  }
-
-  #entry(offset: number, oid: Oid): Revision {
-    const { end } = this;
-    const number = Math.floor(offset / CHUNK);
-    const at = offset - number * CHUNK;
-    const room = end - BLOCK_TRAILER - ENTRY_HEAD - offset;
-    if (room < 8) throw this.#damaged(offset, oid, "nothing can be there");
-    let bytes: Uint8Array | undefined;
-    let view: DataView | undefined;
-    let from = 0;
-    let length: number;
-    const few = this.reader.few(offset, end);
-    const isFew = few !== undefined && few.filled >= ENTRY_HEAD &&
-      ENTRY_HEAD + few.view.getUint32(4) <= few.filled;
-    if (isFew) {
-      ({ bytes, view } = few);
-      length = view.getUint32(4);
-    } else if (at + ENTRY_HEAD <= CHUNK) {
-      // The usual case costs nothing but looking: the entry is within a chunk.
-      const chunk = this.reader.chunk(number, at + ENTRY_HEAD, end);
-      if (chunk === undefined) throw this.#cut(offset, oid);
-      length = chunk.view.getUint32(at + 4);
-      const after = at + ENTRY_HEAD + length;
-      if (
-        length <= room && after <= CHUNK &&
-        this.reader.chunk(number, after, end) !== undefined
-      ) {
-        ({ bytes, view } = chunk);
-        from = at;
-      }
-    } else {
-      const head = this.reader.bytes(offset, ENTRY_HEAD, end);
-      if (head === undefined) throw this.#cut(offset, oid);
-      length = viewOf(head).getUint32(4);
-    }
-    if (length < 12 || length > room) {
-      throw this.#damaged(offset, oid, "its length cannot be right");
-    }
-    if (bytes === undefined || view === undefined) {
-      bytes = this.reader.bytes(offset, ENTRY_HEAD + length, end);
-      if (bytes === undefined) throw this.#cut(offset, oid);
-      view = viewOf(bytes);
-    }
-    const start = from + ENTRY_HEAD;
-    const crc = crc32(bytes.subarray(from + 4, start + length));
-    if (view.getUint32(from) !== crc) {
-      throw this.#damaged(offset, oid, "its checksum is wrong");
-    }
-    const previous = getUint64(view, from + 16);
-    if (getUint64(view, start) !== oid || previous >= offset) {
-      throw this.#damaged(offset, oid, "it is of another object");
-    }
-    return {
-      tid: getUint64(view, from + 8),
-      record: isFew
-        ? bytes.slice(start, start + length)
-        : bytes.subarray(start, start + length),
-      previous,
-    };
   }
 
   /** Appends a transaction: when this returns it is on the disk and visible. */
@@ -275,8 +186,8 @@ export class Journal {
     next: Oid,
     notes: Uint8Array,
   ): void {
-    this.#checkWritable();
-    this.#checkFile();
+    this.health.checkWritable();
+    this.health.checkFile(this.#file, this.end);
     if (!Number.isSafeInteger(tid) || tid <= this.tid) {
       throw new StorageError(
         `Cannot commit to ${this.name}: a transaction after ${this.tid} cannot have the tid ${tid}; set the clock right`,
@@ -291,7 +202,7 @@ export class Journal {
         this.#file.sync();
       } catch (cause) {
         // Whether it is on the disk, and will stay there, nobody can say now.
-        this.#break("an earlier sync to the disk failed", cause);
+        this.health.break("an earlier sync to the disk failed", cause);
         this.#tryToCut();
         throw new StorageError(
           `Cannot commit to ${this.name}: syncing to the disk failed: ${
@@ -315,7 +226,7 @@ export class Journal {
 
   /** Appends entries that were copied from another journal. Nothing is synced. */
   appendCopies(entries: readonly NewRevision[], tid: Tid, next: Oid): void {
-    this.#checkWritable();
+    this.health.checkWritable();
     const head = { kind: BlockKind.copy, tid, next };
     this.#take(this.#write(head, entries), entries, head);
     this.endsWithCopy = true;
@@ -331,7 +242,7 @@ export class Journal {
     notes: Uint8Array,
     entries: Iterable<NewRevision>,
   ): Generator<number, void> {
-    this.#checkWritable();
+    this.health.checkWritable();
     this.next = Math.max(this.next, next);
     const writer = new BlockWriter(this.#file, {
       kind: BlockKind.transaction,
@@ -359,13 +270,15 @@ export class Journal {
    * nothing is lost: it is tried again later.
    */
   writeIndex(next = this.next): boolean {
-    if (this.#broken || !this.#isOurs()) return false;
+    if (this.health.isBroken || !this.#isOurs()) return false;
     const { index, end: offset, tid, indexOffset: previous } = this;
     let written;
     try {
       written = index.write(this.#file, { offset, tid, next, previous });
     } catch (error) {
-      if (!this.#tryToCut()) this.#break("writing the index failed", error);
+      if (!this.#tryToCut()) {
+        this.health.break("writing the index failed", error);
+      }
       return false;
     }
     try {
@@ -373,7 +286,7 @@ export class Journal {
       this.#file.sync();
     } catch (error) {
       // Nor must a transaction come after it.
-      this.#break("syncing the index to the disk failed", error);
+      this.health.break("syncing the index to the disk failed", error);
       this.#tryToCut();
       return false;
     }
@@ -395,7 +308,7 @@ export class Journal {
 
   /** Does what is worth doing before the file is closed. */
   finish(next: Oid): void {
-    if (this.#broken) return;
+    if (this.health.isBroken) return;
     const since = this.end - this.indexedTo;
     const worth = since >= LEAST_BEFORE_CLOSING && since >= this.index.cost;
     // What was given out and never used is not worth any price: if it is
@@ -408,16 +321,6 @@ export class Journal {
   /** Which pointer was written last: the next one goes to the other. */
   set lastPointer(pointer: number) {
     this.#lastPointer = pointer;
-  }
-
-  /** Allows no more commits. */
-  #break(what: string, cause: unknown): void {
-    this.#broken = new StorageError(
-      `Cannot commit to ${this.name}: ${what}: ${
-        messageOf(cause)
-      }; close the storage and open it again`,
-      { cause },
-    );
   }
 
   /** Says in the header that the pack which has written the file is over. */
@@ -433,7 +336,7 @@ export class Journal {
 
   /** Allows no more commits, since a new name for the file may not stay. */
   breakAfterRename(cause: unknown): void {
-    this.#break("syncing the directory to the disk failed", cause);
+    this.health.break("syncing the directory to the disk failed", cause);
   }
 
   /** Whether the file ends where we have ended it. */
@@ -442,39 +345,6 @@ export class Journal {
       return this.#file.size() === this.end;
     } catch {
       return false;
-    }
-  }
-
-  /** Makes sure that nobody else has removed the file or written to it. */
-  #checkFile(): void {
-    let file;
-    try {
-      file = this.#file.look();
-    } catch (error) {
-      throw this.#explainCommit(error);
-    }
-    if (file.names === 0) {
-      throw new StorageError(
-        `Cannot commit to ${this.name}: the file was removed, or another one was put in its place, while it was open; nothing was stored, and all that is in it is gone once it is closed: store what is needed elsewhere before that`,
-      );
-    }
-    if (file.size !== this.end) {
-      throw new StorageError(
-        `Cannot commit to ${this.name}: somebody else has written to the file or cut it while it was open, it has ${file.size} bytes and should have ${this.end}; nothing was stored, close the storage and see what dhara db verify says`,
-      );
-    }
-  }
-
-  #checkWritable(): void {
-    if (this.#broken) {
-      throw new StorageError(this.#broken.message, { cause: this.#broken });
-    }
-    if (this.#damage) {
-      throw new DamagedFileError(
-        `Cannot commit to ${this.name}: damage was found in it, and nothing was stored; see what dhara db verify says, and repair it or restore it from a backup (${this.#damage.message})`,
-        { path: this.name, offset: this.#damage.offset },
-        { cause: this.#damage },
-      );
     }
   }
 
@@ -510,9 +380,12 @@ export class Journal {
       return { end: writer.finish(), offsets };
     } catch (error) {
       if (!this.#tryToCut()) {
-        this.#break("what an earlier commit left could not be cut off", error);
+        this.health.break(
+          "what an earlier commit left could not be cut off",
+          error,
+        );
       }
-      throw this.#explainCommit(error);
+      throw this.health.explainCommit(error, this.header);
     }
   }
 
@@ -537,60 +410,5 @@ export class Journal {
     } catch {
       return false;
     }
-  }
-
-  #explainLoad(error: unknown, oid: Oid): unknown {
-    const what = `Cannot load object #${oid} from ${this.name}`;
-    if (error instanceof DamagedPage) return this.#damagedIndex(what, error);
-    if (error instanceof DharaError) return error;
-    return new StorageError(`${what}: ${messageOf(error)}`, { cause: error });
-  }
-
-  #explainCommit(error: unknown): unknown {
-    const { packing = false } = this.header;
-    const what = `Cannot ${packing ? "pack" : "commit to"} ${this.name}`;
-    if (error instanceof DamagedPage) return this.#damagedIndex(what, error);
-    if (error instanceof DharaError) return error;
-    const full = /ENOSPC|EDQUOT|space left|quota/i.test(
-      `${(error as { code?: string }).code} ${messageOf(error)}`,
-    );
-    return new StorageError(
-      `${what}: ${messageOf(error)}; ${
-        packing ? "the file is as it was" : "nothing was stored"
-      }${
-        full
-          ? `, make room on the disk and ${packing ? "pack" : "commit"} again`
-          : ""
-      }`,
-      { cause: error },
-    );
-  }
-
-  #damagedIndex(what: string, { offset }: DamagedPage): DamagedFileError {
-    return this.#seen(
-      new DamagedFileError(
-        `${what}: the index is damaged at byte ${offset}; opening it with --repair (or repair: true) makes a new one`,
-        { path: this.name, offset },
-      ),
-    );
-  }
-
-  #damaged(offset: number, oid: Oid, why: string): DamagedFileError {
-    return this.#seen(
-      new DamagedFileError(
-        `Cannot load object #${oid} from ${this.name}: the file is damaged at byte ${offset}: ${why}`,
-        { path: this.name, offset },
-      ),
-    );
-  }
-
-  /** Nothing is built on damage that was seen. */
-  #seen(damage: DamagedFileError): DamagedFileError {
-    this.#damage ??= damage;
-    return damage;
-  }
-
-  #cut(offset: number, oid: Oid): DamagedFileError {
-    return this.#damaged(offset, oid, "the file ends too early");
   }
 }

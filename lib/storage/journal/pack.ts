@@ -13,7 +13,8 @@ import {
   ROOT_OID,
 } from "../../serialize/record.ts";
 import type { Files } from "../../files/file.ts";
-import { Journal, type NewRevision } from "./journal.ts";
+import { Journal } from "./journal.ts";
+import type { NewRevision } from "./revision.ts";
 import { type BlockHead, BlockKind } from "./format.ts";
 import { type Beside, checkPrepack, removeLeftover } from "./leftover.ts";
 import {
@@ -26,7 +27,7 @@ import {
 import { cutOff } from "../moment.ts";
 import { OidQueue } from "../oid_queue.ts";
 import { OidSet } from "../oid_set.ts";
-import { createJournal } from "./recovery.ts";
+import { createJournal } from "./open.ts";
 import type { PackOptions, Progress, Tid } from "../storage.ts";
 
 /** So many bytes of records share a block. */

@@ -1,6 +1,7 @@
 /**
- * Opens a journal: finds the newest index block, reads what follows it, cuts
- * off a transaction that was not written to its end, and refuses damage.
+ * What opening a journal finds in it: recovery begins at the newest good index
+ * block and reads what follows, cuts off a transaction that was not written to
+ * its end, and refuses damage or repairs it.
  *
  * @module
  */
@@ -13,26 +14,24 @@ import {
   writeFully,
 } from "../../files/file.ts";
 import { BlockCursor, BlockReader } from "./blocks.ts";
-import { ChunkReader, READ_PIECE } from "./chunk_reader.ts";
-import { Journal, type Repair } from "./journal.ts";
+import { ChunkReader } from "./chunk_reader.ts";
+import { Journal } from "./journal.ts";
+import { type Repair, saveTail, tailPath } from "./repair.ts";
 import {
   BLOCK_HEAD,
   BLOCK_TRAILER,
   type BlockHead,
   BlockKind,
-  checkMagic,
-  decodeHeader,
   decodePointer,
   encodeHeader,
   ENTRY_HEAD,
   type Header,
   HEADER_SIZE,
-  isUnfinishedHeader,
   POINTER_SIZE,
   POINTERS,
   withNewIdentity,
 } from "./format.ts";
-import { writeOwnIdentity } from "./commit_points.ts";
+import { writeOwnIdentity } from "./header.ts";
 import { DamagedPage, type IndexBlock, readIndexBlock } from "./index.ts";
 
 /** How to open a journal. */
@@ -43,101 +42,20 @@ export interface OpenOptions {
   readonly indexInMemory: boolean;
 }
 
-/** Returns the journal of an open file, which is made one if it is empty. */
-export function openJournal(
-  files: Files,
-  file: OpenFile,
-  path: string,
+/** Returns the error of a file that cannot be opened, as it is damaged. */
+export function damaged(
   name: string,
-  options: OpenOptions,
-): Journal {
-  const bytes = new Uint8Array(HEADER_SIZE);
-  const start = bytes.subarray(0, readFully(file, bytes, 0));
-  // After the pointers: so they lead to nothing that is not there yet, should
-  // somebody be writing.
-  const size = start.length < HEADER_SIZE ? start.length : file.size();
-  if (size <= HEADER_SIZE && isUnfinishedHeader(start)) {
-    const database = crypto.getRandomValues(new Uint8Array(16));
-    const header = { database, packs: 0 };
-    if (!options.readonly) createJournal(files, file, path, header);
-    return new Journal(file, name, header, options);
-  }
-  checkMagic(start, name);
-  const header = readHeader(start, name, options);
-  if (header.packing && path.endsWith(".pack")) {
-    throw new StorageError(
-      `Cannot open ${name}: it is what a pack of ${
-        path.slice(0, -5)
-      } is writing, or was writing when it was interrupted; the next one makes it anew`,
-    );
-  }
-  const recovery = new Recovery(files, file, path, name, header, options);
-  const journal = recovery.run(start, size);
-  // The program ended just when a pack had put the file in its place.
-  if (header.packing && !options.readonly) journal.packed();
-  if (options.readonly || !options.sync) return journal;
-  // Who wrote it may have ended between a write, or the rename of a pack, and
-  // the sync after it. From now on what is there is counted on.
-  if (size === HEADER_SIZE) createJournal(files, file, path, header);
-  else {
-    file.sync();
-    syncName(files, path);
-  }
-  return journal;
-}
-
-/** Writes the header of a new journal. */
-export function createJournal(
-  files: Files,
-  file: OpenFile,
-  path: string,
-  header: Header,
-): void {
-  writeFully(file, encodeHeader(header), 0);
-  file.sync();
-  syncName(files, path);
-}
-
-/** Makes sure that the file's name is on the disk. */
-function syncName(files: Files, path: string): void {
-  try {
-    files.syncDirectory(path);
-  } catch (error) {
-    // We may be allowed the file and not its directory.
-    const allowed = !(error instanceof Deno.errors.NotCapable ||
-      error instanceof Deno.errors.PermissionDenied);
-    if (allowed) throw error;
-  }
-}
-
-function readHeader(
-  start: Uint8Array,
-  name: string,
-  options: OpenOptions,
-): Header {
-  if (start.length < HEADER_SIZE) {
-    throw damaged(name, 0, "the header is cut off");
-  }
-  const header = decodeHeader(start);
-  if (header.good) return header;
-  const error = damaged(
-    name,
-    0,
-    "the header's checksum is wrong; --repair (or repair: true) makes a new one",
-  );
-  // Once the rest is good, the repair writes the header.
-  if (!options.repair) throw error;
-  return header;
-}
-
-function damaged(name: string, offset: number, why: string): DamagedFileError {
+  offset: number,
+  why: string,
+): DamagedFileError {
   return new DamagedFileError(
     `Cannot open ${name}: it is damaged at byte ${offset}: ${why}`,
     { path: name, offset },
   );
 }
 
-class Recovery {
+/** Makes an open journal of the bytes of a file. */
+export class Recovery {
   #journal: Journal;
   /** The newest index block that a pointer leads to, if it is damaged. */
   #badIndex: number | undefined;
@@ -145,17 +63,19 @@ class Recovery {
   #pointersLeadTo = 0;
   readonly #repairs: Repair[] = [];
 
+  /** Begins with a header that was read already. */
   constructor(
-    private readonly files: Files,
-    private readonly file: OpenFile,
-    private readonly path: string,
-    private readonly name: string,
+    readonly files: Files,
+    readonly file: OpenFile,
+    readonly path: string,
+    readonly name: string,
     private header: Header,
     private readonly options: OpenOptions,
   ) {
     this.#journal = this.#blank();
   }
 
+  /** Reads what there is up to a size, and returns the journal. `start` is the header and the index pointers. */
   run(start: Uint8Array, size: number): Journal {
     try {
       this.#useIndex(start, size);
@@ -271,7 +191,7 @@ class Recovery {
       }
       const { offset } = error;
       if (offset < size) {
-        const saved = this.#saveTail(offset, size);
+        const saved = saveTail(this, offset, size);
         const bytes = size - offset;
         this.#repairs.push({ kind: "cut", offset, bytes, saved });
       }
@@ -378,41 +298,8 @@ class Recovery {
     );
   }
 
-  #saveTail(from: number, to: number): string {
-    for (let attempt = 0;; attempt++) {
-      const path = tailPath(this.name, from, attempt);
-      if (this.files.identity(path) !== undefined) continue;
-      const tail = this.files.open(path, { write: true, createNew: true });
-      try {
-        this.files.copyAccess(this.path, path);
-        for (let at = from; at < to; at += READ_PIECE) {
-          const bytes = new Uint8Array(Math.min(READ_PIECE, to - at));
-          const count = readFully(this.file, bytes, at);
-          writeFully(tail, bytes.subarray(0, count), at - from);
-        }
-        tail.sync();
-        this.files.syncDirectory(path);
-      } catch (error) {
-        try {
-          // A part of it is of no use: everything is still in the file.
-          this.files.remove(path);
-        } catch {
-          // What went wrong first says more.
-        }
-        throw error;
-      } finally {
-        tail.close();
-      }
-      return path;
-    }
-  }
-
   #damaged(why: string): DamagedFileError {
     const offset = this.#journal.end;
     return new DamagedFileError(why, { path: this.name, offset });
   }
-}
-
-function tailPath(path: string, offset: number, attempt: number): string {
-  return `${path}.tail-${offset}${attempt === 0 ? "" : `-${attempt}`}`;
 }
