@@ -62,25 +62,27 @@ class Log {
   /** Reads what others have added. */
   async read(): Promise<void> {
     for (;;) {
-      const response = await this.#fetch({ method: "GET" });
+      const at = this.changed.length;
+      const response = await this.#fetch(at, { method: "GET" });
       if (response.status === 404) return await response.body?.cancel();
-      this.#add(await response.json());
+      this.#add(at, await response.json());
     }
   }
 
   /** Adds an entry; returns false if somebody else was faster. */
   async append(changes: Entry["changes"], next = this.next): Promise<boolean> {
+    const at = this.changed.length;
     for (const [oid] of changes) next = Math.max(next, oid + 1);
     const tid = Math.max(Date.now() * 1000, this.tid + 1);
     const entry: Entry = { tid, next, changes };
-    const response = await this.#fetch({
+    const response = await this.#fetch(at, {
       method: "PUT",
       headers: { "If-None-Match": "*" },
       body: JSON.stringify(entry),
     });
     await response.body?.cancel();
     if (response.status === 412) return false;
-    this.#add(entry);
+    this.#add(at, entry);
     return true;
   }
 
@@ -91,8 +93,9 @@ class Log {
     return revision?.record;
   }
 
-  #add({ tid, next, changes }: Entry): void {
-    const at = this.changed.length;
+  #add(at: number, { tid, next, changes }: Entry): void {
+    // A call that was given up may still be running, and have read it too.
+    if (at !== this.changed.length) return;
     for (const [oid, text] of changes) {
       const record = text === null
         ? undefined
@@ -104,8 +107,8 @@ class Log {
     this.next = next;
   }
 
-  async #fetch(request: RequestInit): Promise<Response> {
-    const url = `${this.url}/${this.changed.length}`;
+  async #fetch(at: number, request: RequestInit): Promise<Response> {
+    const url = `${this.url}/${at}`;
     try {
       const response = await fetch(url, request);
       if (response.ok || [404, 412].includes(response.status)) return response;
