@@ -77,6 +77,12 @@ export {
   recordReferences,
   ROOT_OID,
 } from "./lib/serialize/record.ts";
+export {
+  BackedStorage,
+  type BackendPack,
+  type StorageBackend,
+} from "./lib/storage/backed_storage.ts";
+export type { Snapshot } from "./lib/storage/snapshots.ts";
 export { MemoryStorage } from "./lib/storage/memory_storage.ts";
 export {
   FileStorage,

@@ -418,7 +418,8 @@ Deno.test("close() closes the storage and ends its worker", {
   const told = new Int32Array(new SharedArrayBuffer(8));
   (await open()).close();
   const before = threads();
-  for (let i = 0; i < 10; i++) {
+  // The system's own threads come and go, some ten of them.
+  for (let i = 0; i < 20; i++) {
     const storage = await open({ told });
     const session = storage.session();
     storage.close();
@@ -435,10 +436,10 @@ Deno.test("close() closes the storage and ends its worker", {
       StorageError,
     );
   }
-  for (let i = 0; i < 100 && threads() > before + 5; i++) {
+  for (let i = 0; i < 400 && threads() > before + 15; i++) {
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
-  assert(threads() <= before + 5, `${before} threads, then ${threads()}`);
+  assert(threads() <= before + 15, `${before} threads, then ${threads()}`);
 });
 
 Deno.test("an error in closing is told once, and the worker has ended", async () => {

@@ -74,11 +74,11 @@ export class BlockingStorage implements Storage {
     try {
       const { value } = this.#worker.ask<"features">({ what: "features" });
       this.features = {
-        notes: value?.notes === true,
-        past: value?.past === true,
+        notes: value.notes === true,
+        past: value.past === true,
         history: false,
-        keep: value?.keep === true,
-        prepack: value?.prepack === true,
+        keep: value.keep === true,
+        prepack: value.prepack === true,
       };
     } catch (error) {
       this.#worker.terminate();

@@ -58,7 +58,7 @@ export type StorageRequest<W extends What = What> = {
 
 /** What each request is answered. */
 export interface StorageAnswers {
-  features: StorageFeatures;
+  features: Partial<StorageFeatures>;
   close: null;
   /** The session's number. */
   session: number;
@@ -212,7 +212,7 @@ export async function serve(
   async function answer(request, bytes, abandoned) {
     switch (request.what) {
       case "features":
-        return () => write(storage.features);
+        return () => write(storage.features ?? {});
       case "close":
         await storage.close();
         return () => write(null);

@@ -23,8 +23,8 @@ import type {
  * it is asked, so that an `AsyncStorage` is only asked what makes sense.
  */
 export interface AsyncStorage {
-  /** What it can do; `history` is of no use yet. */
-  readonly features: StorageFeatures;
+  /** What it can do, nothing unless it says so; `history` is of no use yet. */
+  readonly features?: Partial<StorageFeatures>;
   /**
    * Opens a session on the newest snapshot, or on one of the past.
    *
