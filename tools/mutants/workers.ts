@@ -43,12 +43,6 @@ const list: MutantList = {
       replace: "    this.#data = data;",
     },
     {
-      bug: "a worker that has ended is waited for",
-      file: "lib/client/shared_call.ts",
-      find: "if ((answers & 1) === 1) {",
-      replace: "if (false) {",
-    },
-    {
       bug: "the worker may be asked while it asks",
       file: "lib/client/shared_call.ts",
       find: 'if (this.#asking) throw new Error("it is busy");',
