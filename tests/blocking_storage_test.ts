@@ -104,11 +104,21 @@ Deno.test("each question of accessed is about the right number, and its errors c
     "out of luck",
   );
   // It may not ask the storage meanwhile: that waits for it.
+  const large = textRecord(5, "c".repeat(3_000_000));
   assertThrows(
-    () => b.commit([textRecord(5, "c")], { accessed: (oid) => a.has(oid) }),
+    () => b.commit([large], { accessed: (oid) => a.has(oid) }),
     StorageError,
     "it is busy",
   );
+  let tried = 0;
+  const refused = b.commit([large], {
+    accessed(oid) {
+      assertThrows(() => a.has(oid), StorageError, "it is busy");
+      tried++;
+      return true;
+    },
+  });
+  assertEquals(["invalid" in refused, tried], [true, 1]);
   b.sync();
   assertEquals([textOf(b, 5), textOf(b, 0)], ["b", "again"]);
 });
@@ -243,11 +253,12 @@ Deno.test("an answer that does not come is given up, and others go on", async ()
   using other = storage.session();
   store(session, textRecord(0, "root"));
   for (let i = 0; i < 2; i++) {
-    assertThrows(
+    const { name } = assertThrows(
       () => session.has(13),
       StorageError,
       "Cannot go on with _delayed_storage.ts: no answer to has() came within 0.2 seconds",
     );
+    assertEquals(name, "StorageError");
   }
   // What it was asked may still be under way: it is not asked for more.
   assertThrows(() => session.has(0), StorageError, "no answer to has() came");

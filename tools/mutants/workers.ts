@@ -43,7 +43,7 @@ const list: MutantList = {
       replace: "    this.#data = data;",
     },
     {
-      bug: "the worker may be asked while it asks",
+      bug: "what the worker answers is looked for elsewhere after it has asked",
       file: "lib/client/shared_call.ts",
       find: 'if (this.#asking) throw new Error("it is busy");',
       replace: "",
