@@ -77,6 +77,12 @@ export {
   recordReferences,
   ROOT_OID,
 } from "./lib/serialize/record.ts";
+export {
+  BackedStorage,
+  type BackendPack,
+  type StorageBackend,
+} from "./lib/storage/backed_storage.ts";
+export type { Snapshot } from "./lib/storage/snapshots.ts";
 export { MemoryStorage } from "./lib/storage/memory_storage.ts";
 export {
   FileStorage,
@@ -94,3 +100,11 @@ export {
   ClientStorage,
   type ClientStorageOptions,
 } from "./lib/client/client_storage.ts";
+export type {
+  AsyncSession,
+  AsyncStorage,
+} from "./lib/storage/async_storage.ts";
+export {
+  BlockingStorage,
+  type BlockingStorageOptions,
+} from "./lib/client/blocking_storage.ts";

@@ -7,6 +7,7 @@ import {
   ServerUnavailableError,
   StorageError,
 } from "../lib/errors.ts";
+import { encodeServed, NO_TID, question } from "../lib/protocol/identity.ts";
 import { ClientStorage } from "../lib/client/client_storage.ts";
 import { Connection, Persistent } from "../mod.ts";
 import { inDirectory, MAP } from "./_dhara.ts";
@@ -355,4 +356,96 @@ Deno.test("a session that was closed or lost keeps no socket open", {
   await untilOpen(1, ...ports);
   one.sync();
   for (const session of lost) session.close();
+});
+
+/** What a server says of its database, in answer to a question about a transaction. */
+function served(identity: number, tid: number, known: boolean, asked: number) {
+  const record = encodeServed(question(asked), {
+    identity: identity.toString(16).padStart(32, "0"),
+    tid,
+    known,
+  });
+  return { write: [0x4f, 0, 0, 0, record.length, ...record] };
+}
+
+Deno.test("a commit that was confirmed counts, though it is not known as which transaction", async () => {
+  const greeting = (...answer: Step[]): Step[] => [
+    ...GREETING.slice(0, 3),
+    ...answer,
+  ];
+  const seven = served(7, 5, false, NO_TID);
+  await using server = await ServerWorker.start({
+    script: [
+      [
+        ...greeting(seven),
+        { read: 10 },
+        { write: [0, 0, 0, 0, ...seven.write] },
+        ...SYNCED,
+        { read: COMMIT.read + 9 },
+        // It dies between the two answers.
+        { write: [0x4f, 0x4f, 0] },
+        { close: true },
+      ],
+      greeting(served(7, 6, false, NO_TID)),
+    ],
+  });
+  using storage = new ClientStorage({ port: server.port });
+  using session = storage.session();
+  assertEquals(storage.identity, "7".padStart(32, "0"));
+  assert("tid" in session.commit([[5, record(5, "x")]]));
+  assertThrows(() => session.load(5), ServerUnavailableError);
+  assertEquals(session.sync(), "replaced");
+});
+
+Deno.test("a session asks whether what it has seen last is known", async () => {
+  const greeting = (...answer: Step[]): Step[] => [
+    ...GREETING.slice(0, 3),
+    ...answer,
+  ];
+  const first = served(7, 5, false, NO_TID);
+  const synced: Step[] = [
+    { read: 10 },
+    { write: [0, 0, 0, 0, ...served(7, 6, false, NO_TID).write] },
+    { close: true },
+  ];
+  const cases: [Step, "everything" | "replaced"][] = [
+    [served(7, 8, true, 6), "everything"],
+    [served(7, 8, false, 6), "replaced"],
+    [served(8, 8, true, 6), "replaced"],
+    [{ write: [0x4b] }, "replaced"],
+  ];
+  await using server = await ServerWorker.start({
+    script: cases.flatMap(([answer]) => [
+      [...greeting(first), ...synced],
+      greeting(answer),
+    ]),
+  });
+  for (const [, expected] of cases) {
+    using storage = new ClientStorage({ port: server.port });
+    using session = storage.session();
+    assertEquals(session.sync(), expected);
+  }
+});
+
+Deno.test("nonsense about the database is a ProtocolError", async () => {
+  const { write } = served(7, 5, false, NO_TID);
+  const answers = [
+    [63],
+    [0x49],
+    write.with(4, 36),
+    write.with(7, 1),
+    write.with(16, 24),
+    write.with(-1, 2),
+    write.with(-9, 255),
+  ];
+  await using server = await ServerWorker.start({
+    script: answers.map((write) => [...GREETING.slice(0, 3), { write }]),
+  });
+  for (const _ of answers) {
+    assertThrows(
+      () => new ClientStorage({ port: server.port, timeout: 5000 }),
+      ProtocolError,
+      "Cannot understand the server",
+    );
+  }
 });

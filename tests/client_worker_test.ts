@@ -4,6 +4,7 @@ import { ServerUnavailableError } from "../lib/errors.ts";
 import { SocketWorker } from "../lib/client/blocking_socket.ts";
 import { LOADER } from "../lib/client/shared_loader.ts";
 import { SOCKET_PROGRAM } from "../lib/client/socket_program.ts";
+import { STORAGE_PROGRAM } from "../lib/client/storage_program.ts";
 import { ClientStorage } from "../lib/client/client_storage.ts";
 import { inDirectory } from "./_dhara.ts";
 import { ServerWorker } from "./_server_worker.ts";
@@ -30,6 +31,8 @@ async function deno(
 
 const MODULE = import.meta.resolve("../lib/client/client_storage.ts");
 
+const STORAGE = import.meta.resolve("../lib/client/storage_program.ts");
+
 /** A program that uses a server. */
 function client(module: string, port: number): string {
   return `
@@ -44,14 +47,24 @@ const EXPECTED = "[ 0, 1 ] []\n";
 Deno.test("the worker's texts have no error of types", async () => {
   await inDirectory(async (directory) => {
     const types = Object.entries({
-      "shared_loader": ["Ask", "Room", "SharedData", "Told"],
-      "socket_program": ["SocketData"],
+      "client/shared_loader": ["Ask", "Room", "SharedData", "Told"],
+      "client/socket_program": ["SocketData"],
+      "client/storage_program": ["StorageData", "StorageModule"],
+      "storage/async_storage": ["AsyncSession"],
     }).flatMap(([file, names]) => {
-      const from = import.meta.resolve(`../lib/client/${file}.ts`);
+      const from = import.meta.resolve(`../lib/${file}.ts`);
       return names.map((name) =>
         `/** @typedef {import(${JSON.stringify(from)}).${name}} ${name} */\n`
       );
-    }).join("");
+    }).join("") +
+      `/**
+        * @template {import(${JSON.stringify(STORAGE)}).What} [W=import(${
+        JSON.stringify(STORAGE)
+      }).What]
+        * @typedef {import(${
+        JSON.stringify(STORAGE)
+      }).StorageRequest<W>} StorageRequest
+        */\n`;
     const check = async (texts: Record<string, string>) => {
       const files = Object.keys(texts).map((name) => `${directory}/${name}.js`);
       for (const [i, text] of Object.values(texts).entries()) {
@@ -62,7 +75,7 @@ Deno.test("the worker's texts have no error of types", async () => {
       }
       return await deno(["check", "-q", "--no-lock", ...files]);
     };
-    const good = await check({ LOADER, SOCKET_PROGRAM });
+    const good = await check({ LOADER, SOCKET_PROGRAM, STORAGE_PROGRAM });
     assertEquals(good.code, 0, good.stderr);
     const wrong = SOCKET_PROGRAM.replace("Slot.target", "Slot.targets");
     const { code, stderr } = await check({ wrong });

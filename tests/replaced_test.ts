@@ -304,3 +304,47 @@ Deno.test("a root of another class is an error, and not a mix", () =>
     connection.abort();
     assertEquals(connection.root.name, "again");
   }));
+
+Deno.test("what a session was told by sync() counts as seen, also where its own commits are older", () =>
+  inDirectory(async (directory) => {
+    const file = `${directory}/data.dhara`;
+    await using place = new Place(file);
+    await place.start();
+    using storage = new ClientStorage({ port: place.port });
+    using connection = new Connection(storage, { classes });
+    connection.root["mine"] = 1;
+    connection.commit();
+    using other = new Connection(storage, { classes });
+    other.root["first"] = new Thing("first");
+    other.commit();
+    // What is there now is what we have not seen yet.
+    Deno.copyFileSync(file, `${file}.old`);
+    other.root["second"] = new Thing("second");
+    other.commit();
+    connection.abort();
+    const second: Thing = connection.root["second"];
+    assertEquals(second.name, "second");
+    await place.restart(() => Deno.copyFileSync(`${file}.old`, file));
+    fill(place.port, "theirs");
+    connection.abort();
+    assertGone(() => second.name);
+    assertEquals(connection.root["first"].name, "first");
+    assertEquals(connection.root["second"], undefined);
+  }));
+
+Deno.test("a state that has lost nothing that was seen is the same database", () =>
+  inDirectory(async (directory) => {
+    const file = `${directory}/data.dhara`;
+    await using place = new Place(file);
+    await place.start();
+    using storage = new ClientStorage({ port: place.port });
+    using connection = new Connection(storage, { classes });
+    const thing = connection.root["thing"] = new Thing("mine");
+    connection.commit();
+    Deno.copyFileSync(file, `${file}.old`);
+    fill(place.port, "lost");
+    await place.restart(() => Deno.copyFileSync(`${file}.old`, file));
+    connection.abort();
+    assertEquals(thing.name, "mine");
+    assertEquals(connection.root["lost0"], undefined);
+  }));

@@ -11,6 +11,7 @@ import {
   StorageError,
   WriteConflictError,
 } from "../mod.ts";
+import { pause } from "../lib/connection/pause.ts";
 
 class Account extends Persistent {
   balance = 0;
@@ -240,8 +241,9 @@ Deno.test("Looking for an object that is not there is an access: who makes it is
 
 Deno.test("commit() ends in an error where a storage refuses it for what nobody used, and shows nothing new", () => {
   let calls = 0;
+  let invalid = [77];
   const { two } = meddled(() => ({
-    commit: () => (calls++, { invalid: [77] }),
+    commit: () => (calls++, { invalid }),
   }));
   two.root["x"] = 1;
   assertThrows(
@@ -251,6 +253,12 @@ Deno.test("commit() ends in an error where a storage refuses it for what nobody 
   );
   assert(calls < 100, `${calls}`);
   assertEquals(two.root["x"], 1);
+  invalid = [];
+  assertThrows(
+    () => two.commit(),
+    StorageError,
+    "does not say for what change",
+  );
   two.abort();
   assertEquals(two.root["x"], undefined);
 });
@@ -418,5 +426,93 @@ Deno.test("What the transaction just ended has used is not let go: parts of it a
     two.commit();
     one.abort();
     assertEquals(one.root["ada"].tags, ["gold"], end);
+  }
+});
+
+Deno.test("When the database was replaced in the middle of a transaction, it is a conflict whatever was used", () => {
+  let moved = true;
+  const refusing = meddled((session) => ({
+    commit: (records) => moved ? { invalid: [77] } : session.commit(records),
+    sync: () => (session.sync(), moved ? "replaced" : []),
+  }));
+  const { root } = refusing.two;
+  const ada = root["ada"];
+  ada.balance = 1;
+  for (const _ of [1, 2]) {
+    assertThrows(
+      () => refusing.two.commit(),
+      WriteConflictError,
+      "another database now",
+    );
+    assertEquals(refusing.two.hasChanges, true);
+  }
+  refusing.two.abort();
+  moved = false;
+  for (const use of [() => ada.balance, () => ada.balance = 2]) {
+    assertThrows(use, ConnectionError, "find the object again from the root");
+  }
+  assertEquals(refusing.two.root, root);
+  assertEquals(root["ada"].balance, 0);
+  root["ada"].balance = 3;
+  refusing.two.commit();
+  refusing.one.abort();
+  assertEquals(refusing.one.root["ada"].balance, 3);
+
+  // The first thing that is used cannot be loaded: its number means another object by now.
+  let lost = false;
+  const losing = meddled((session) => ({
+    load: (oid) => {
+      if (lost && oid !== 0) {
+        throw new ReadConflictError("It is gone", { oids: [oid] });
+      }
+      return session.load(oid);
+    },
+    sync: () => {
+      session.sync();
+      if (!lost) return [];
+      lost = false;
+      return "replaced";
+    },
+  }));
+  const bob = losing.two.root["bob"];
+  losing.two.abort();
+  lost = true;
+  for (const _ of [1, 2]) {
+    assertThrows(
+      () => bob.balance,
+      ReadConflictError,
+      "the server serves another database now",
+    );
+  }
+  losing.two.abort();
+  assertThrows(() => bob.balance, ConnectionError);
+  assertEquals(losing.two.root["bob"].balance, 0);
+});
+
+Deno.test("The pauses between attempts are random, and grow up to a bound", () => {
+  const { wait } = Atomics;
+  const waited: number[] = [];
+  const longest = (failed: number): number => {
+    waited.length = 0;
+    for (let i = 0; i < 200; i++) pause(failed);
+    assertEquals(waited.length, 200);
+    // Two who wait are not to meet again.
+    assert(new Set(waited).size > 100, `${new Set(waited).size} of 200`);
+    return Math.max(...waited);
+  };
+  Atomics.wait = (_array: unknown, _index: unknown, _value: unknown, ms) => {
+    waited.push(ms!);
+    return "timed-out";
+  };
+  try {
+    for (
+      const [failed, most] of [[1, 1], [2, 2], [5, 16], [9, 100], [99, 100]]
+    ) {
+      const found = longest(failed!);
+      // Of 200 random ones, one is nearly always in the upper half.
+      assert(found <= most! && found > most! / 2, `${failed}: ${found}`);
+    }
+  } finally {
+    Atomics.wait = wait;
   }
 });

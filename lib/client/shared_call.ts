@@ -97,7 +97,7 @@ export class SharedCall {
     try {
       this.#worker = new Worker(new URL(toUrl(LOADER)), { workerData });
       // It tells what goes wrong in a request; what goes wrong beside one ends it.
-      this.#worker.on("error", () => this.terminate());
+      this.#worker.on("error", () => this.terminate(this.#lastWords()));
       // A program that forgets to close its storage must be able to end.
       this.#worker.unref();
       this.#wait(patience);

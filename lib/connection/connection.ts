@@ -420,6 +420,11 @@ export class Connection<Root extends object = DefaultRoot>
   }
 
   #refused(oids: readonly Oid[], moved: boolean): DharaError {
+    if (oids.length === 0) {
+      return new StorageError(
+        "Cannot commit: the storage refuses it, and does not say for what change; it may be damaged: verify it",
+      );
+    }
     const which = oids.slice(0, 3).map((oid) => `#${oid}`).join(", ");
     return moved
       ? new WriteConflictError(

@@ -4,6 +4,8 @@
  * @module
  */
 
+import { Buffer } from "node:buffer";
+
 /** Returns a view of the same bytes. */
 export function viewOf(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -22,16 +24,12 @@ export function setUint64(view: DataView, at: number, value: number): void {
 
 /** Returns bytes as hexadecimal digits. */
 export function toHex(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0"))
-    .join("");
+  return Buffer.from(bytes).toString("hex");
 }
 
 /** Returns the bytes that hexadecimal digits are of. */
 export function fromHex(digits: string): Uint8Array {
-  return Uint8Array.from(
-    digits.match(/../g) ?? [],
-    (byte) => parseInt(byte, 16),
-  );
+  return new Uint8Array(Buffer.from(digits, "hex"));
 }
 
 /** Returns whether two arrays hold the same bytes. */

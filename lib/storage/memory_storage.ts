@@ -3,23 +3,16 @@
  *
  * @module
  */
-import { StorageError } from "../errors.ts";
 import type { Oid } from "../serialize/record.ts";
+import {
+  BackedStorage,
+  type BackendPack,
+  type StorageBackend,
+} from "./backed_storage.ts";
 import type { Records } from "./check_records.ts";
 import { newIdentity } from "./identity.ts";
-import { nextTid } from "./moment.ts";
-import { type Backend, Sessions, type Snapshot } from "./snapshots.ts";
-import { pack, packToEnd, type PackWork } from "./pack.ts";
-import type {
-  CommitNews,
-  PackOptions,
-  Progress,
-  Session,
-  SessionOptions,
-  Storage,
-  StorageFeatures,
-  Tid,
-} from "./storage.ts";
+import type { Snapshot } from "./snapshots.ts";
+import type { Tid } from "./storage.ts";
 
 interface Revision {
   readonly tid: Tid;
@@ -57,132 +50,70 @@ interface Moment {
  * assertEquals(another.root["hello"], "world");
  * ```
  */
-export class MemoryStorage implements Storage {
+export class MemoryStorage extends BackedStorage {
   /** Tells this database from others. See {@linkcode Storage.identity}. */
   readonly identity: string = newIdentity();
-  /** What it can do. */
-  readonly features: StorageFeatures = {
-    notes: false,
-    past: false,
-    history: false,
-    keep: false,
-    prepack: false,
-  };
+  readonly #memory: Memory;
+
+  /** Makes an empty storage. */
+  constructor() {
+    const memory = new Memory();
+    super(memory);
+    this.#memory = memory;
+  }
+
+  /** How many records are in memory, old revisions included. */
+  get recordCount(): number {
+    return this.#memory.recordCount;
+  }
+}
+
+/** All objects, and those of their old states that are still read. */
+class Memory implements StorageBackend {
+  readonly name = "the storage";
+  readonly next = 0;
   #newest = new Map<Oid, Revision>();
   #tid: Tid = 0;
   /** The latest moment that is read. */
   #latest: Moment | undefined;
   /** How many revisions all moments keep. */
   #kept = 0;
-  #packing: Set<Oid> | undefined;
-  #sessions: Sessions;
 
-  /** Makes an empty storage. */
-  constructor() {
-    const backend: Backend = {
-      name: "the storage",
-      readonly: false,
-      tid: () => this.#tid,
-      snapshot: () => this.#snapshot(),
-      holds: (oid) => this.#newest.has(oid),
-      append: (records) => this.#append(records),
-    };
-    this.#sessions = new Sessions(backend, 0);
+  get tid(): Tid {
+    return this.#tid;
   }
 
-  /** How many records are in memory, old revisions included. */
   get recordCount(): number {
     return this.#newest.size + this.#kept;
   }
 
-  /**
-   * Opens a session on the newest snapshot.
-   *
-   * @throws {StorageError} if it is asked for another one: there is no history.
-   */
-  session(options?: SessionOptions): Session {
-    return this.#sessions.open(options);
+  holds(oid: Oid): boolean {
+    return this.#newest.has(oid);
   }
 
-  /** Calls `listener` after each commit. See {@linkcode Storage.onCommit}. */
-  onCommit(listener: (news: CommitNews) => void): () => void {
-    this.#sessions.checkOpen();
-    return this.#sessions.listeners.add(listener);
-  }
-
-  /**
-   * Drops what cannot be reached from the root. See {@linkcode Storage.pack}.
-   *
-   * @throws {StorageError} if another pack is under way, or if it is told to
-   * keep something: there is no history and no file.
-   */
-  pack(options?: PackOptions): Progress {
-    return packToEnd(this.packInSteps(options));
-  }
-
-  /**
-   * Does what `pack()` does, in steps. See {@linkcode Storage.packInSteps}.
-   *
-   * @throws {StorageError} as `pack()` does; at the first step if another pack
-   * is under way.
-   */
-  packInSteps(options: PackOptions = {}): Generator<Progress, void> {
-    this.#sessions.checkOpen();
-    if (options.keep !== undefined || options.prepack) {
-      throw new StorageError(
-        "Cannot keep anything when packing the storage: it has neither a history nor a file",
-      );
-    }
-    return this.#steps();
-  }
-
-  *#steps(): Generator<Progress, void> {
-    this.#sessions.checkOpen();
-    if (this.#packing !== undefined) {
-      throw new StorageError(
-        "Cannot pack the storage: another pack is under way",
-      );
-    }
+  pack(): BackendPack {
     const before = this.#newest;
     const after = new Map<Oid, Revision>();
-    const changed = this.#packing = new Set();
-    const work: PackWork = {
-      changed,
+    return {
+      oids: () => before.keys(),
       copy: (oid) => {
-        this.#sessions.checkOpen();
         const revision = before.get(oid);
         if (revision !== undefined) after.set(oid, revision);
         return revision?.record;
       },
-      oids: () => before.keys(),
-      prepare: () => [],
-      finish: (removed) => {
-        this.#sessions.checkOpen();
+      finish: () => {
         // Snapshots that were taken before go on reading the map of before.
         this.#newest = after;
-        this.#sessions.packed(removed);
       },
     };
-    try {
-      yield* pack(work);
-    } finally {
-      this.#packing = undefined;
-    }
   }
 
-  /** Closes the storage and every session on it: everything is gone. Closing twice is fine. */
   close(): void {
-    this.#sessions.close();
     this.#newest = new Map();
     this.#kept = 0;
   }
 
-  /** Closes the storage, as `close()` does. */
-  [Symbol.dispose](): void {
-    this.close();
-  }
-
-  #snapshot(): Snapshot {
+  snapshot(): Snapshot {
     const moment = this.#newestMoment();
     moment.snapshots++;
     const { tid } = moment;
@@ -234,8 +165,7 @@ export class MemoryStorage implements Storage {
     }
   }
 
-  #append(records: Records): Tid {
-    const tid = nextTid(this.#tid);
+  append(records: Records, tid: Tid): void {
     const latest = this.#latest;
     for (const [oid, record] of records) {
       const last = this.#newest.get(oid);
@@ -255,10 +185,8 @@ export class MemoryStorage implements Storage {
         }
       }
       this.#newest.set(oid, revision);
-      this.#packing?.add(oid);
     }
     this.#tid = tid;
-    return tid;
   }
 }
 

@@ -154,7 +154,8 @@ const list: MutantList = {
     {
       bug: "a worker that dies beside a request passes for alive",
       file: "lib/client/shared_call.ts",
-      find: 'this.#worker.on("error", () => this.terminate());',
+      find:
+        'this.#worker.on("error", () => this.terminate(this.#lastWords()));',
       replace: 'this.#worker.on("error", () => {});',
       tests: ["client_parts"],
     },
@@ -213,6 +214,89 @@ const list: MutantList = {
       find: "if (!this.#pending.has(oid)) return;",
       replace: "if (this.#pending.size >= 0) return;",
       tests: ["client_storage"],
+    },
+    {
+      bug: "another database passes for the same one",
+      file: "lib/client/session.ts",
+      find: "before?.identity === now?.identity &&",
+      replace: "",
+      tests: ["client_session", "replaced"],
+    },
+    {
+      bug:
+        "an older copy passes for the same database, not for another database",
+      file: "lib/client/session.ts",
+      find: " && (now?.known ?? true)",
+      replace: "",
+      tests: ["client_session", "replaced"],
+    },
+    {
+      bug: "what sync() has shown does not count when another database comes",
+      file: "lib/client/requests.ts",
+      find: "if (asked) this.#served = this.#readServed(asked);",
+      replace: "if (asked) this.#readServed(asked);",
+      tests: ["client_session", "replaced"],
+    },
+    {
+      bug:
+        "what a session has stored does not count when another database comes",
+      file: "lib/client/requests.ts",
+      find: "    try {\n      this.#served = this.#readServed(asked);",
+      replace: "    try {\n      this.#readServed(asked);",
+      tests: ["replaced"],
+    },
+    {
+      bug:
+        "a confirmed commit is forgotten when the server dies before another database comes",
+      file: "lib/client/requests.ts",
+      find: "this.#served = { ...this.#served!, tid: NO_TID };",
+      replace: "",
+      tests: ["client_session"],
+    },
+    {
+      bug:
+        "after nonsense a session asks the same connection for ever, not another database",
+      file: "lib/client/session.ts",
+      find: "cause instanceof ProtocolError\n",
+      replace: "cause instanceof TypeError\n",
+      tests: ["client_parts"],
+    },
+    {
+      bug: "held objects become those of another database",
+      file: "lib/connection/live_objects.ts",
+      find: "        slot.owner = REPLACED;\n",
+      replace: "",
+      tests: ["transact", "replaced"],
+    },
+    {
+      bug: "objects that nobody has used yet become those of another database",
+      file: "lib/connection/live_objects.ts",
+      find: "[...this.cache.all()]",
+      replace: "[...this.cache.slots()]",
+      tests: ["replaced"],
+    },
+    {
+      bug:
+        "an object of one database is stored as a reference in another database",
+      file: "lib/connection/live_objects.ts",
+      find: "    if (slot.owner === REPLACED) {",
+      replace:
+        "    if (slot.owner === REPLACED) return slot.oid;\n    if (slot.oid < -1) {",
+      tests: ["replaced"],
+    },
+    {
+      bug: "a held root takes the class of that of another database",
+      file: "lib/connection/live_objects.ts",
+      find: "      this.#isNewRoot = true;\n",
+      replace: "",
+      tests: ["replaced"],
+    },
+    {
+      bug: "a transaction that another database has come into goes on",
+      file: "lib/connection/connection.ts",
+      find: '    if (invalid === "replaced") {\n      const error',
+      replace: '    if (invalid === "everything") {\n      const error',
+      tests: ["transact"],
     },
   ],
 };

@@ -523,6 +523,14 @@ const list: MutantList = {
       replace: "indexInMemory: false }",
       tests: ["history_pack"],
     },
+    {
+      bug:
+        "a repair that loses transactions leaves the same, not another database",
+      file: "lib/storage/journal/recovery.ts",
+      find: "this.header = journal.header = withNewIdentity(this.header);",
+      replace: "",
+      tests: ["identity"],
+    },
   ],
 };
 

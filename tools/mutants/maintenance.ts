@@ -334,6 +334,13 @@ const list: MutantList = {
       replace: "new Date(text)",
       tests: ["time"],
     },
+    {
+      bug: "what was restored passes for the same, not for another database",
+      file: "lib/maintenance/restore.ts",
+      find: "      renewIdentity(part, from);\n",
+      replace: "",
+      tests: ["identity"],
+    },
   ],
 };
 

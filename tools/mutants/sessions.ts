@@ -197,13 +197,13 @@ const list: MutantList = {
     },
     {
       bug: "a pack of the memory storage misses what is committed meanwhile",
-      file: "lib/storage/memory_storage.ts",
-      find: "this.#packing?.add(oid);",
+      file: "lib/storage/backed_storage.ts",
+      find: "for (const oid of records.keys()) this.#packing?.add(oid);",
       replace: "",
     },
     {
       bug: "a pack that was given up bars all later ones",
-      file: "lib/storage/memory_storage.ts",
+      file: "lib/storage/backed_storage.ts",
       find: "} finally {\n      this.#packing = undefined;",
       replace: "} finally {\n      this.#packing?.clear();",
     },
