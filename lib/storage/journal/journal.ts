@@ -236,7 +236,7 @@ export class Journal {
     const blocks = this.#unflushed;
     if (blocks.length === 0) return;
     this.#unflushed = [];
-    this.#unflushedAt.clear();
+    if (blocks.length > 1) this.#unflushedAt.clear();
     if (this.#sync) {
       try {
         this.#file.sync();
@@ -395,16 +395,16 @@ export class Journal {
   }
 
   #write(
-    head: Pick<BlockHead, "kind" | "tid" | "next">,
+    { kind, tid, next }: Pick<BlockHead, "kind" | "tid" | "next">,
     revisions: readonly NewRevision[],
     notes: Uint8Array = new Uint8Array(),
   ): WrittenBlock {
-    const isCopy = head.kind === BlockKind.copy;
-    const start = { ...head, offset: this.#writtenTo };
+    const start = { kind, offset: this.#writtenTo, tid, next };
     try {
       return writeBlock(this.#file, start, revisions, notes, (oid) => {
         const previous = this.index.prepare(oid);
-        return isCopy ? 0 : this.#unflushedAt.get(oid) ?? previous;
+        if (kind === BlockKind.copy) return 0;
+        return this.#unflushedAt.get(oid) ?? previous;
       });
     } catch (error) {
       if (!this.#tryToCut()) {

@@ -119,15 +119,25 @@ export interface WrittenBlock {
 /** Writes a block of revisions. `previousOf` tells where an object's revision before is. */
 export function writeBlock(
   file: OpenFile,
-  start: Pick<BlockHead, "kind" | "offset" | "tid" | "next">,
+  { kind, offset, tid, next }: Pick<
+    BlockHead,
+    "kind" | "offset" | "tid" | "next"
+  >,
   revisions: readonly NewRevision[],
   notes: Uint8Array,
   previousOf: (oid: Oid) => number,
 ): WrittenBlock {
   let length = BLOCK_HEAD + notes.length + BLOCK_TRAILER;
   for (const { record } of revisions) length += ENTRY_HEAD + record.length;
-  const count = revisions.length;
-  const head = { ...start, count, length, notes: notes.length };
+  const head: BlockHead = {
+    kind,
+    count: revisions.length,
+    offset,
+    length,
+    tid,
+    next,
+    notes: notes.length,
+  };
   const writer = new BlockWriter(file, head);
   writer.put(notes);
   const offsets: number[] = [];
