@@ -24,6 +24,8 @@ export interface DelayedOptions {
   readonly delay?: number;
   /** A journal instead of memory. */
   readonly path?: string;
+  /** How long a pack takes, in milliseconds. */
+  readonly packing?: number;
   /** What `has()` does for object 13. */
   readonly trouble?: keyof typeof TROUBLES;
   /** An array that is told, at 0, how many sessions are open, and at 1 whether it was closed. */
@@ -150,7 +152,7 @@ export default function open(options: DelayedOptions = {}): AsyncStorage {
       return new DelayedSession(storage.session(wanted), options);
     },
     async pack(wanted) {
-      await pause(options.delay ?? 0);
+      await new Promise((resolve) => setTimeout(resolve, options.packing ?? 0));
       return storage.pack(wanted);
     },
     async close() {

@@ -70,6 +70,11 @@ export class BlockingStorage implements Storage {
         `Cannot open ${module}: timeout must be a number of milliseconds of 1 or more, not ${timeout}`,
       );
     }
+    if (!URL.canParse(module)) {
+      throw new StorageError(
+        `Cannot open ${module}: give the URL of a module, such as import.meta.resolve("./bucket.ts")`,
+      );
+    }
     this.#worker = new StorageWorker(module, options, timeout);
     try {
       const { value } = this.#worker.ask<"features">({ what: "features" });

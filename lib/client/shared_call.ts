@@ -18,6 +18,8 @@ import {
 export const ROOM = 1024 * 1024;
 /** How much longer than its program may be silent the worker itself may be, in milliseconds. */
 export const GRACE = 5000;
+/** How long the worker may take to copy an answer for which there is room now, in milliseconds. */
+const COPYING = 60_000;
 /** A timer cannot be set to more. */
 const LONGEST = 2 ** 31 - 1;
 /** Of a worker's last words no more is kept. */
@@ -118,8 +120,14 @@ export class SharedCall {
     return this.#data;
   }
 
-  /** Returns data with room for so many bytes of a request. */
+  /**
+   * Returns data with room for so many bytes of a request.
+   *
+   * @throws {Error} if the worker is being asked.
+   */
   reserve(length: number): Uint8Array<SharedArrayBuffer> {
+    // The answer that is waited for will be where the data is now.
+    if (this.#asking) throw new Error("it is busy");
     if (length <= ROOM) this.#use(this.#ordinary);
     else if (length !== this.#data.length) {
       this.#use(new Uint8Array(new SharedArrayBuffer(length)));
@@ -140,7 +148,7 @@ export class SharedCall {
     length: number,
     { patience, onQuestion }: Question,
   ): number {
-    if (this.#asking) throw new Error("it is busy");
+    if (this.#asking) throw new Error("it is asked already");
     const { control } = this;
     control[Slot.request] = request;
     control[Slot.target] = target;
@@ -195,7 +203,7 @@ export class SharedCall {
         throw error;
       }
       this.#post();
-      this.#wait(GRACE);
+      this.#wait(COPYING);
     }
     const outcome = control[Slot.outcome]!;
     if (outcome !== Outcome.error) return outcome;

@@ -38,7 +38,13 @@ interface Extras {
 }
 
 /** No answer came in time; what was asked may still be under way. */
-export class NoAnswerError extends StorageError {}
+export class NoAnswerError extends StorageError {
+  /** Makes the error, which is an ordinary `StorageError` to others. */
+  constructor(message: string) {
+    super(message);
+    this.name = "StorageError";
+  }
+}
 
 /** A worker with one storage. */
 export class StorageWorker {

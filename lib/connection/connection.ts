@@ -4,28 +4,7 @@
  * @module
  */
 import type { PersistentDict } from "../collections/dict.ts";
-import {
-  ClassError,
-  ConflictError,
-  ConnectionError,
-  type DharaError,
-  ObjectNotFoundError,
-  ReadConflictError,
-  ReadonlyError,
-  StorageError,
-  WriteConflictError,
-} from "../errors.ts";
-import { type Oid, ROOT_OID } from "../serialize/record.ts";
-import { describeTid } from "../storage/moment.ts";
-import type {
-  Changed,
-  CommitOptions,
-  CommitResult,
-  PackOptions,
-  Session,
-  Storage,
-  Tid,
-} from "../storage/storage.ts";
+import { ConflictError, ConnectionError } from "../errors.ts";
 import {
   openJournal,
   openStorage,
@@ -37,20 +16,21 @@ import {
   type PersistentClass,
   PROGRAM_CLASSES,
 } from "../persistent/classes.ts";
-import { type BeforeCommit, BeforeCommitListeners } from "./before_commit.ts";
-import { checkForgottenChanges } from "./forgotten.ts";
-import { type Changes, describe, LiveObjects } from "./live_objects.ts";
-import type { PersistentObject } from "../persistent/persistent.ts";
 import { isPromise } from "../persistent/is_promise.ts";
+import type { PersistentObject } from "../persistent/persistent.ts";
+import type { Oid } from "../serialize/record.ts";
+import type {
+  CommitOptions,
+  PackOptions,
+  Session,
+  Storage,
+  Tid,
+} from "../storage/storage.ts";
+import type { BeforeCommit } from "./before_commit.ts";
+import { LiveObjects } from "./live_objects.ts";
+import { openRoot } from "./open_root.ts";
 import { pause } from "./pause.ts";
-import { slotOf } from "../persistent/slot.ts";
-
-/** So often a commit is tried when it is refused for what the transaction did not use. */
-const COMMIT_ATTEMPTS = 30;
-
-/** Why no transaction can go on. */
-const REPLACED =
-  "the server serves another database now, or an earlier state of it";
+import { Transactions } from "./transactions.ts";
 
 /**
  * Settings of a {@linkcode Connection}.
@@ -124,10 +104,8 @@ export class Connection<Root extends object = DefaultRoot>
   /** The root object: whatever can be reached from it is stored. */
   readonly root: Root;
   #session: Session;
-  #objects: LiveObjects;
-  #beforeCommit: BeforeCommitListeners;
+  #transactions: Transactions;
   #ownsStorage: boolean;
-  #detectForgottenChanges: boolean;
   #isPast: boolean;
   /** The classes that the program has given. */
   #programClasses: NonNullable<ConnectionOptions["classes"]>;
@@ -156,7 +134,6 @@ export class Connection<Root extends object = DefaultRoot>
       classes.register(name, value);
     }
     const cacheSize = checkCacheSize(options.cacheSize ?? 100_000);
-    this.#detectForgottenChanges = options.detectForgottenChanges ?? false;
     this.#ownsStorage = typeof storage === "string";
     const { at } = options;
     this.#isPast = at !== undefined;
@@ -165,20 +142,25 @@ export class Connection<Root extends object = DefaultRoot>
       : storage;
     try {
       this.#session = this.storage.session(at === undefined ? {} : { at });
-      this.#objects = new LiveObjects(
-        this,
-        this.#session,
-        (oid) => this.#read(oid),
-        classes,
-        cacheSize,
-        this.#isPast,
-      );
-      this.#beforeCommit = new BeforeCommitListeners(
-        this.#objects,
-        this.#session,
-      );
-      const root = this.#openRoot(options.rootClass, classes);
-      this.root = root as unknown as Root;
+      this.#transactions = new Transactions(this.#session, {
+        detectForgottenChanges: options.detectForgottenChanges ?? false,
+        makeObjects: (read) =>
+          new LiveObjects(
+            this,
+            this.#session,
+            read,
+            classes,
+            cacheSize,
+            this.#isPast,
+          ),
+        makeRootAgain: () => this.#makeRootAgain(),
+      });
+      this.root = openRoot(this.#transactions, {
+        name: "path" in this.storage ? `${this.storage.path}` : "the database",
+        rootClass: options.rootClass,
+        otherwise: classes.classOf("PersistentDict")!,
+        isPast: this.#isPast,
+      }) as unknown as Root;
     } catch (error) {
       this.close();
       throw error;
@@ -232,84 +214,28 @@ export class Connection<Root extends object = DefaultRoot>
     }
   }
 
-  #openRoot(
-    rootClass: PersistentClass | undefined,
-    classes: ClassRegistry,
-  ): PersistentObject {
-    const type = rootClass ?? classes.classOf("PersistentDict")!;
-    let root = this.get(ROOT_OID);
-    if (root === undefined && this.#isPast) {
-      throw new ConnectionError(
-        `Cannot show the database as of ${
-          describeTid(this.tid)
-        }: there was no root object yet`,
-      );
-    }
-    if (root === undefined) {
-      const made = this.#makeRoot(type);
-      try {
-        this.commit();
-        root = made;
-      } catch (error) {
-        if (error instanceof ReadonlyError) {
-          throw new ReadonlyError(
-            `Cannot open ${
-              "path" in this.storage ? this.storage.path : "the database"
-            }: nothing was ever stored in it, and it was opened for reading only, so no root object can be made`,
-            { cause: error },
-          );
-        }
-        // Somebody else may have made it in the meantime.
-        if (!(error instanceof WriteConflictError)) throw error;
-        this.abort();
-        root = this.get(ROOT_OID)!;
-      }
-    }
-    const found = root._p_className;
-    if (rootClass !== undefined && !(root instanceof rootClass)) {
-      throw new ClassError(
-        `Cannot open the database: its root is a ${found}, not a ${rootClass.name}`,
-      );
-    }
-    return root;
-  }
-
-  #makeRoot(type: PersistentClass): PersistentObject {
-    const made = new type();
-    try {
-      this.#objects.adopt(slotOf(made)!, ROOT_OID);
-    } catch (cause) {
-      if (!(cause instanceof ClassError)) throw cause;
-      throw new ClassError(
-        `Cannot make the root object: ${cause.message}`,
-        { cause },
-      );
-    }
-    return made;
-  }
-
   /** How many objects are held in memory; more than `cacheSize` only within a transaction. */
   get cacheCount(): number {
-    return this.#objects.cache.count;
+    return this.#transactions.objects.cache.count;
   }
 
   /** How many objects to keep in memory between transactions, about. */
   get cacheSize(): number {
-    return this.#objects.cache.size;
+    return this.#transactions.objects.cache.size;
   }
 
   set cacheSize(size: number) {
-    this.#objects.cache.size = checkCacheSize(size);
+    this.#transactions.objects.cache.size = checkCacheSize(size);
   }
 
   /** How many times an object's state was loaded from the storage. */
   get loadCount(): number {
-    return this.#objects.loadCount;
+    return this.#transactions.objects.loadCount;
   }
 
   /** The number of the transaction under way: 1 for the first; each `commit()` and `abort()` begins the next. */
   get transactionSerial(): number {
-    return this.#objects.serial;
+    return this.#transactions.objects.serial;
   }
 
   /** The snapshot that this transaction reads, in microseconds since 1970. */
@@ -319,7 +245,7 @@ export class Connection<Root extends object = DefaultRoot>
 
   /** Whether there are changes that `commit()` would store. */
   get hasChanges(): boolean {
-    return this.#objects.changed.size > 0;
+    return this.#transactions.objects.changed.size > 0;
   }
 
   /**
@@ -338,18 +264,7 @@ export class Connection<Root extends object = DefaultRoot>
         }: an object's number is an integer from 0 to 2^53 - 1`,
       );
     }
-    try {
-      const slot = this.#objects.find(oid);
-      slot.noteAccess();
-      return slot.self as T;
-    } catch (error) {
-      if (!(error instanceof ObjectNotFoundError && error.oid === oid)) {
-        throw error;
-      }
-      // Somebody who makes it gets in the way of who goes on without it.
-      this.#objects.noteMissing(oid);
-      return undefined;
-    }
+    return this.#transactions.get(oid) as T | undefined;
   }
 
   /**
@@ -374,103 +289,7 @@ export class Connection<Root extends object = DefaultRoot>
 
   #commit(options: CommitOptions): void {
     this.#checkOpen("commit()");
-    if (this.#objects.failure) throw this.#objects.failure;
-    if (this.#detectForgottenChanges) {
-      checkForgottenChanges(this.#objects, this.#session);
-    }
-    if (this.hasChanges) this.#store(options);
-    else this.#renew();
-    this.#objects.beginNext();
-  }
-
-  #store(options: CommitOptions): void {
-    let changes = this.#beforeCommit.encode();
-    for (let attempt = 1;; attempt++) {
-      const result = this.#tryToStore(changes, options);
-      if ("tid" in result) {
-        // From here on nothing can fail: it is stored.
-        this.#objects.settle(changes);
-        this.#objects.invalidate(result.changed);
-        return;
-      }
-      // Nothing of it matters here: go on from the newest snapshot.
-      this.#objects.takeBack(changes);
-      const before = this.#session.tid;
-      this.#moveOn(this.#session.sync());
-      if (attempt >= COMMIT_ATTEMPTS) {
-        throw this.#refused(result.invalid, this.#session.tid !== before);
-      }
-      pause(attempt);
-      changes = this.#objects.encode();
-    }
-  }
-
-  #tryToStore(changes: Changes, options: CommitOptions): CommitResult {
-    try {
-      const result = this.#session.commit(changes.records, {
-        ...options,
-        accessed: (oid) => this.#objects.wasAccessed(oid),
-      });
-      if ("invalid" in result) this.#checkConflicts(result.invalid);
-      return result;
-    } catch (error) {
-      this.#objects.takeBack(changes);
-      throw error;
-    }
-  }
-
-  #refused(oids: readonly Oid[], moved: boolean): DharaError {
-    if (oids.length === 0) {
-      return new StorageError(
-        "Cannot commit: the storage refuses it, and does not say for what change; it may be damaged: verify it",
-      );
-    }
-    const which = oids.slice(0, 3).map((oid) => `#${oid}`).join(", ");
-    return moved
-      ? new WriteConflictError(
-        `Cannot commit: somebody else was faster ${COMMIT_ATTEMPTS} times, at last with a change to object ${which}, which this transaction did not use; call abort() and start over`,
-        { oids },
-      )
-      : new StorageError(
-        `Cannot commit: the storage refuses it for a change to object ${which}, which this transaction did not use, and shows no such change; it may be damaged: verify it`,
-      );
-  }
-
-  /** The snapshot has moved in the middle of a transaction, which is fine unless it shows. */
-  #moveOn(invalid: Changed): void {
-    try {
-      this.#checkConflicts(invalid);
-    } catch (error) {
-      this.#fail(error as WriteConflictError, invalid);
-    }
-    this.#objects.invalidate(invalid);
-  }
-
-  // What `abort()` must still invalidate, since `sync()` will not tell it again.
-  #stale: Changed[] = [];
-
-  // From now on nothing can be loaded or stored until `abort()`.
-  #fail(error: ConflictError, invalid: Changed): never {
-    this.#objects.failure = error;
-    this.#stale.push(invalid);
-    throw error;
-  }
-
-  #checkConflicts(invalid: readonly Oid[] | Changed): void {
-    const oids = this.#objects.accessed(invalid);
-    if (invalid === "replaced") {
-      throw new WriteConflictError(
-        `Cannot commit: ${REPLACED}; call abort() and start over from the root`,
-        { oids, classes: this.#classNames(oids) },
-      );
-    }
-    if (oids.length === 0) return;
-    throw new WriteConflictError(
-      `Cannot commit: somebody else has changed ${
-        this.#list(oids)
-      }; call abort() and start over`,
-      { oids, classes: this.#classNames(oids) },
-    );
+    this.#transactions.commit(options);
   }
 
   /**
@@ -513,7 +332,7 @@ export class Connection<Root extends object = DefaultRoot>
    */
   beforeCommit(listener: BeforeCommit): () => void {
     this.#checkOpen("beforeCommit()");
-    return this.#beforeCommit.add(listener);
+    return this.#transactions.listeners.add(listener);
   }
 
   /**
@@ -530,30 +349,18 @@ export class Connection<Root extends object = DefaultRoot>
 
   #abort(): void {
     this.#checkOpen("abort()");
-    this.#objects.dropChanges();
-    this.#renew();
-    for (const changed of this.#stale) this.#objects.invalidate(changed);
-    this.#stale = [];
-    this.#objects.failure = undefined;
-    this.#objects.beginNext();
+    this.#transactions.abort();
   }
 
-  /** Moves to the newest snapshot. */
-  #renew(): void {
-    const changed = this.#session.sync();
-    this.#objects.invalidate(changed);
-    const told = [changed, ...this.#stale];
-    const isAnother = told.includes("everything") || told.includes("replaced");
-    if (!isAnother || this.#session.has(ROOT_OID)) return;
-    // The server came back with an empty storage, which gets its root object as any other.
+  #makeRootAgain(): boolean {
     const root = this.root as unknown as PersistentObject | undefined;
-    if (root === undefined) return;
+    if (root === undefined) return false;
     new Connection(this.storage, {
       // Asking the object itself would load it.
       rootClass: Object.getPrototypeOf(root).constructor as PersistentClass,
       classes: this.#programClasses,
     }).close();
-    this.#objects.invalidate(this.#session.sync());
+    return true;
   }
 
   /**
@@ -591,7 +398,7 @@ export class Connection<Root extends object = DefaultRoot>
   shrink(): void {
     this.#checkOpen("shrink()");
     this.#checkNoHook("shrink()");
-    this.#objects.shrink();
+    this.#transactions.objects.shrink();
   }
 
   /**
@@ -676,11 +483,11 @@ export class Connection<Root extends object = DefaultRoot>
 
   // A function that goes on after its transaction has ended must change nothing.
   #waitFor(running: PromiseLike<unknown>): void {
-    this.#objects.locked = new ConnectionError(
+    this.#transactions.objects.locked = new ConnectionError(
       "Cannot use the connection: the asynchronous function given to transact() has not ended yet; its changes are not stored",
     );
     const end = () => {
-      this.#objects.locked = undefined;
+      this.#transactions.objects.locked = undefined;
       try {
         if (!this.#closed) this.#abort();
       } catch {
@@ -715,7 +522,7 @@ export class Connection<Root extends object = DefaultRoot>
     if (this.#closed) return;
     this.#closed = true;
     // Either may be missing if the constructor failed.
-    this.#objects?.close();
+    this.#transactions?.objects.close();
     this.#session?.close();
     if (this.#ownsStorage) this.storage?.close();
   }
@@ -725,50 +532,15 @@ export class Connection<Root extends object = DefaultRoot>
     this.close();
   }
 
-  #read(oid: Oid): Uint8Array {
-    if (this.#objects.failure) throw this.#objects.failure;
-    try {
-      return this.#session.load(oid);
-    } catch (error) {
-      if (!(error instanceof ReadConflictError)) throw error;
-      return this.#readNewer(oid, error);
-    }
-  }
-
-  // The storage no longer has our snapshot. That is fine as long as nothing
-  // that the transaction has seen is different in the newest one.
-  #readNewer(oid: Oid, cause: ReadConflictError): Uint8Array {
-    const invalid = this.#session.sync();
-    const conflicts = this.#objects.accessed(invalid);
-    if (invalid === "replaced") {
-      const error = new ReadConflictError(
-        `Cannot load object #${oid}: ${REPLACED}; call abort() and start over from the root`,
-        { oids: conflicts, classes: this.#classNames(conflicts) },
-        { cause },
-      );
-      this.#fail(error, invalid);
-    }
-    if (conflicts.length > 0) {
-      const error = new ReadConflictError(
-        `Cannot load object #${oid}: somebody else has changed ${
-          this.#list(conflicts)
-        } since this transaction began; call abort() and start over`,
-        { oids: conflicts, classes: this.#classNames(conflicts) },
-        { cause },
-      );
-      this.#fail(error, invalid);
-    }
-    this.#objects.invalidate(invalid);
-    return this.#session.load(oid);
-  }
-
   #checkOpen(what: string): void {
     if (this.#closed) {
       throw new ConnectionError(
         `Cannot call ${what}: the connection was closed`,
       );
     }
-    if (this.#objects.locked) throw this.#objects.locked;
+    if (this.#transactions.objects.locked) {
+      throw this.#transactions.objects.locked;
+    }
   }
 
   /** Nothing must be going on that needs the transaction as it is. */
@@ -782,9 +554,9 @@ export class Connection<Root extends object = DefaultRoot>
   }
 
   #checkNoHook(what: string): void {
-    if (this.#objects.busy) {
+    if (this.#transactions.objects.busy) {
       throw new ConnectionError(
-        `Cannot call ${what}: ${this.#objects.busy}`,
+        `Cannot call ${what}: ${this.#transactions.objects.busy}`,
       );
     }
   }
@@ -793,24 +565,8 @@ export class Connection<Root extends object = DefaultRoot>
     if (!this.hasChanges) return;
     throw new ConnectionError(
       `Cannot ${what}: there are uncommitted changes to ${
-        this.#list([...this.#objects.changed.keys()])
+        this.#transactions.list([...this.#transactions.objects.changed.keys()])
       }; call commit() or abort() first`,
-    );
-  }
-
-  /** How a message names objects; one that is not in memory has no class. */
-  #list(oids: readonly Oid[]): string {
-    const names = oids.slice(0, 3).map((oid) => {
-      const slot = this.#objects.cache.get(oid);
-      return slot ? describe(slot) : `object #${oid}`;
-    }).join(", ");
-    const more = oids.length - 3;
-    return more > 0 ? `${names} and ${more} more` : names;
-  }
-
-  #classNames(oids: readonly Oid[]): string[] {
-    return oids.map((oid) =>
-      this.#objects.cache.get(oid)?.self._p_className ?? ""
     );
   }
 }

@@ -293,7 +293,7 @@ const list: MutantList = {
     },
     {
       bug: "a transaction that another database has come into goes on",
-      file: "lib/connection/connection.ts",
+      file: "lib/connection/transactions.ts",
       find: '    if (invalid === "replaced") {\n      const error',
       replace: '    if (invalid === "everything") {\n      const error',
       tests: ["transact"],

@@ -51,8 +51,8 @@ const list: MutantList = {
     },
     {
       bug: "a commit is tried again with objects that were not taken back",
-      file: "lib/connection/connection.ts",
-      find: "      this.#objects.takeBack(changes);\n      const before",
+      file: "lib/connection/transactions.ts",
+      find: "      this.objects.takeBack(changes);\n      const before",
       replace: "      const before",
       tests: ["transact"],
     },
@@ -170,34 +170,34 @@ const list: MutantList = {
     },
     {
       bug: "what others changed is not dropped after a commit",
-      file: "lib/connection/connection.ts",
+      file: "lib/connection/transactions.ts",
       find:
-        "this.#objects.settle(changes);\n        this.#objects.invalidate(result.changed);",
-      replace: "this.#objects.settle(changes);",
+        "this.objects.settle(changes);\n        this.objects.invalidate(result.changed);",
+      replace: "this.objects.settle(changes);",
     },
     {
       bug: "changes are not taken back when the storage fails",
-      file: "lib/connection/connection.ts",
+      file: "lib/connection/transactions.ts",
       find:
-        "    } catch (error) {\n      this.#objects.takeBack(changes);\n      throw error;\n    }",
+        "    } catch (error) {\n      this.objects.takeBack(changes);\n      throw error;\n    }",
       replace: "    } catch (error) {\n      throw error;\n    }",
     },
     {
       bug: "nothing is refused after a read conflict",
-      file: "lib/connection/connection.ts",
-      find: "    this.#objects.failure = error;\n    this.#stale",
+      file: "lib/connection/transactions.ts",
+      find: "    this.objects.failure = error;\n    this.#stale",
       replace: "    this.#stale",
     },
     {
       bug: "what a read conflict has found is forgotten by abort()",
-      file: "lib/connection/connection.ts",
+      file: "lib/connection/transactions.ts",
       find:
-        "    for (const changed of this.#stale) this.#objects.invalidate(changed);\n",
+        "    for (const changed of this.#stale) this.objects.invalidate(changed);\n",
       replace: "",
     },
     {
       bug: "a commit that is refused for nothing is tried for ever",
-      file: "lib/connection/connection.ts",
+      file: "lib/connection/transactions.ts",
       find: "if (attempt >= COMMIT_ATTEMPTS) {",
       replace: "if (attempt < 0) {",
     },

@@ -10,6 +10,7 @@ import maintenance from "./maintenance.ts";
 import server from "./server.ts";
 import sessions from "./sessions.ts";
 import sqlite from "./sqlite.ts";
+import workers from "./workers.ts";
 import type { MutantList } from "./mutant.ts";
 
 /** All lists. */
@@ -21,4 +22,5 @@ export const LISTS: readonly MutantList[] = [
   client,
   connection,
   maintenance,
+  workers,
 ];
