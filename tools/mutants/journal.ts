@@ -13,6 +13,15 @@ const list: MutantList = {
   ],
   mutants: [
     {
+      bug: "changes() begins one transaction too late",
+      file: "lib/storage/journal/history.ts",
+      find:
+        "const blocks = new JournalCursor(journal, commitPointAt(journal, since).end);",
+      replace:
+        "const blocks = new JournalCursor(journal, commitPointAt(journal, since).end); blocks.next();",
+      tests: ["storage_features"],
+    },
+    {
       bug: "syncing a file does nothing",
       file: "lib/files/file.ts",
       find: "this.#file.syncDataSync();",
