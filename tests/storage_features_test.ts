@@ -171,3 +171,65 @@ Deno.test("what is opened for looking only has the features of what it shows", (
   using storage = new MemoryStorage();
   assertEquals(readonlyView(storage).features, storage.features);
 });
+
+test("changes() tells the transactions after a moment, the oldest first", (storage) => {
+  if (storage.changes === undefined) {
+    assert(storage instanceof MemoryStorage);
+    return;
+  }
+  using session = storage.session();
+  assertEquals([...storage.changes(0)], []);
+  const told: unknown[] = [];
+  // More than are read at once, and more than one index block of a journal.
+  for (let i = 0; i < 250; i++) {
+    const oids = [i % 3, 100 + i];
+    const options = storage.features.notes && i % 2 ? { note: `${i}` } : {};
+    const records = oids.map((oid) => textRecord(oid, `${i}`));
+    const result = session.commit(records, options);
+    assert("tid" in result);
+    told.push({ tid: result.tid, oids, ...options });
+  }
+  assertEquals([...storage.changes(0)], told);
+  for (const i of [0, 1, 99, 100, 101, 248, 249]) {
+    const { tid } = told[i] as { tid: number };
+    assertEquals([...storage.changes(tid)], told.slice(i + 1));
+    // Any moment will do.
+    assertEquals([...storage.changes(tid - 1)], told.slice(i));
+  }
+  assertEquals([...storage.changes(Number.MAX_SAFE_INTEGER)], []);
+  for (const since of [-1, 1.5, NaN]) {
+    assertThrows(() => [...storage.changes!(since)], StorageError);
+  }
+  // What a pack has dropped is not passed over.
+  const middle = told[100] as { tid: number };
+  const last = told.at(-1) as { tid: number };
+  storage.pack({ keep: middle.tid });
+  assertEquals([...storage.changes(middle.tid)], told.slice(101));
+  storage.pack();
+  session.sync();
+  if (storage instanceof SqliteStorage) {
+    // It forgets what is older than a while.
+    assertEquals([...storage.changes(0)], told);
+  } else {
+    assertThrows(() => [...storage.changes!(0)], StorageError, "pack has");
+  }
+  assertEquals([...storage.changes(last.tid)], []);
+  const { tid } = session;
+  const next = store(session, textRecord(0, "next"));
+  assertEquals([...storage.changes(Math.max(tid, last.tid))], [
+    { tid: next, oids: [0] },
+  ]);
+  if (storage instanceof SqliteStorage) {
+    const { now } = Date;
+    Date.now = () => now() + 1e12;
+    try {
+      storage.pack();
+    } finally {
+      Date.now = now;
+    }
+    assertThrows(() => [...storage.changes(0)], StorageError, "forgotten");
+    assertEquals([...storage.changes(next)], []);
+  }
+  storage.close();
+  assertThrows(() => [...storage.changes!(next)], StorageClosedError);
+});

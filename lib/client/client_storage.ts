@@ -12,7 +12,8 @@ import {
 import { type Address, toAddress } from "../protocol/address.ts";
 import { BlockingSocket, SocketWorker } from "./blocking_socket.ts";
 import { Requests } from "./requests.ts";
-import { ClientSession } from "./session.ts";
+import { ClientView } from "./view.ts";
+import { StorageSession } from "../storage/session.ts";
 import { packToEnd } from "../storage/pack.ts";
 import type {
   PackOptions,
@@ -98,7 +99,7 @@ export class ClientStorage implements Storage {
   #worker: SocketWorker | undefined;
   /** A connection that is open and not yet anybody's session. */
   #spare: Requests | undefined;
-  #sessions = new Set<ClientSession>();
+  #views = new Set<ClientView>();
   #identity: string | undefined;
   /** When the server was missed first, on the clock of `performance.now()`, unless it is there. */
   #missedSince: number | undefined;
@@ -146,13 +147,13 @@ export class ClientStorage implements Storage {
         "Cannot go back in time through a server: open its file",
       );
     }
-    const session = new ClientSession(
-      this.#takeSpare() ?? this.#reconnect(),
-      (seen) => this.#reconnect(seen),
-      () => this.#sessions.delete(session),
-    );
-    this.#sessions.add(session);
-    return session;
+    const view = new ClientView(this.#takeSpare() ?? this.#reconnect(), {
+      checkOpen: () => this.#check(),
+      reconnect: (seen) => this.#reconnect(seen),
+      forget: (view) => this.#views.delete(view),
+    });
+    this.#views.add(view);
+    return new StorageSession(view);
   }
 
   /**
@@ -195,7 +196,7 @@ export class ClientStorage implements Storage {
   /** Closes all sessions and their connections. Closing twice is fine. */
   close(): void {
     this.#closed = true;
-    for (const session of this.#sessions) session.close();
+    for (const view of this.#views) view.close();
     this.#spare?.end();
     this.#spare = undefined;
     this.#worker?.terminate();

@@ -19,6 +19,7 @@ import type { Journal } from "./journal/journal.ts";
 import type { Repair } from "./journal/repair.ts";
 import { identityIn } from "./journal/format.ts";
 import {
+  changesSince,
   commitPointAt,
   hadTransaction,
   revisionsOf,
@@ -29,7 +30,7 @@ import type { Records } from "./check_records.ts";
 import { type Backend, Sessions, type Snapshot } from "./snapshots.ts";
 import { recordsBefore } from "./journal/undo.ts";
 import { encodeNotes, type Notes } from "./notes.ts";
-import { cutOff, nextTid } from "./moment.ts";
+import { cutOff, nextTid, tidOf } from "./moment.ts";
 import { packToEnd } from "./pack.ts";
 import { openJournal } from "./journal/open.ts";
 import type {
@@ -238,6 +239,34 @@ export class FileStorage implements HistoricalStorage {
    */
   *transactions(): Generator<TransactionInfo, void> {
     yield* this.#read(transactionsOf);
+  }
+
+  /**
+   * Goes through the transactions after a moment, the oldest first. It needs
+   * little memory however many there are.
+   *
+   * @throws {StorageError} if a pack has dropped what was there at that moment.
+   *
+   * @example
+   * ```ts
+   * import { Connection, FileStorage } from "@dhara/dhara";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const path = Deno.makeTempDirSync() + "/example.dhara";
+   * using storage = new FileStorage(path);
+   * using connection = new Connection(storage);
+   * const { tid } = connection;
+   * connection.root["price"] = 10;
+   * connection.commit({ note: "as agreed" });
+   * const changes = [...storage.changes(tid)];
+   * assertEquals(changes, [
+   *   { tid: connection.tid, oids: [0], note: "as agreed" },
+   * ]);
+   * ```
+   */
+  *changes(since: Tid): Generator<CommitNews, void> {
+    const moment = tidOf(since);
+    yield* this.#read((journal) => changesSince(journal, moment));
   }
 
   /** Goes through something of the journal as it is now, whatever a pack does meanwhile. */

@@ -42,6 +42,9 @@ export type { SqliteStorageOptions } from "./sqlite/database.ts";
 const FEWEST_TAKEN = 64;
 const MOST_TAKEN = 65_536;
 
+/** So many transactions are read at once. */
+const FEW_CHANGES = 100;
+
 /**
  * A storage in a SQLite file. Many processes can read and write one file at
  * the same time. SQLite is loaded by the first `open()` of a program, and only
@@ -188,6 +191,36 @@ export class SqliteStorage implements Storage {
   onCommit(listener: (news: CommitNews) => void): () => void {
     this.#checkOpen();
     return this.#listeners.add(listener);
+  }
+
+  /**
+   * Goes through the transactions after a moment, of any process, the oldest
+   * first. See {@linkcode Storage.changes}.
+   *
+   * @throws {StorageError} if a pack has forgotten them.
+   */
+  *changes(since: Tid): Generator<CommitNews, void> {
+    this.#checkOpen();
+    const database = this.#database;
+    const moment = tidOf(since);
+    let last = database.explain("read", () =>
+      database.read(() => {
+        this.#tables.checkRemembered(moment);
+        return this.#tables.tidAt(moment);
+      }));
+    for (;;) {
+      this.#checkOpen();
+      const news = database.explain(
+        "read",
+        () => database.read(() => this.#tables.changesAfter(last, FEW_CHANGES)),
+      );
+      for (const { byPack, ...transaction } of news) {
+        // What a pack has removed nothing referred to.
+        if (!byPack) yield transaction;
+      }
+      if (news.length < FEW_CHANGES) return;
+      last = news.at(-1)!.tid;
+    }
   }
 
   /**

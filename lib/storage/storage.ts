@@ -139,7 +139,7 @@ export interface StorageFeatures {
   readonly prepack: boolean;
 }
 
-/** A transaction, as it is told to {@linkcode Storage.onCommit}. */
+/** A transaction, as {@linkcode Storage.onCommit} and {@linkcode Storage.changes} tell it. */
 export interface CommitNews {
   /** Its number. */
   readonly tid: Tid;
@@ -161,6 +161,14 @@ export interface Storage extends Disposable {
    * that. A storage that lacks it cannot tell.
    */
   onCommit?(listener: (news: CommitNews) => void): () => void;
+  /**
+   * Goes through the transactions after a moment, the oldest first: what to read
+   * again, for whoever has a copy as of then. A storage that lacks it cannot
+   * tell.
+   *
+   * @throws {StorageError} if that is not known any more, since a pack has dropped it.
+   */
+  changes?(since: Tid): Iterable<CommitNews>;
   /**
    * Tells this database from others: 32 hexadecimal digits, of 16 random bytes
    * that it gets when it is made and keeps for good. A server tells it to its
@@ -270,6 +278,8 @@ export interface HistoricalStorage extends Storage {
   history(oid: Oid): Iterable<RevisionInfo>;
   /** Goes through the transactions that are still there, the newest first. */
   transactions(): Iterable<TransactionInfo>;
+  /** See {@linkcode Storage.changes}. */
+  changes(since: Tid): Iterable<CommitNews>;
   /**
    * Stores what the objects of a transaction were before it, as a new
    * transaction, and returns that one's tid. Objects that the transaction

@@ -196,28 +196,28 @@ const list: MutantList = {
     },
     {
       bug: "numbers of a server that is gone are used with the next one",
-      file: "lib/client/session.ts",
+      file: "lib/client/view.ts",
       find: "    this.#pool = [];\n    this.#certain",
       replace: "    this.#certain",
       tests: ["reconnect"],
     },
     {
       bug: "what was changed is forgotten when a commit loses every race",
-      file: "lib/client/session.ts",
+      file: "lib/client/view.ts",
       find: "this.#learn(client.sync());",
       replace: "client.sync();",
       tests: ["client_session"],
     },
     {
       bug: "changed objects can be loaded before sync()",
-      file: "lib/client/session.ts",
+      file: "lib/client/view.ts",
       find: "if (!this.#pending.has(oid)) return;",
       replace: "if (this.#pending.size >= 0) return;",
       tests: ["client_storage"],
     },
     {
       bug: "another database passes for the same one",
-      file: "lib/client/session.ts",
+      file: "lib/client/view.ts",
       find: "before?.identity === now?.identity &&",
       replace: "",
       tests: ["client_session", "replaced"],
@@ -225,7 +225,7 @@ const list: MutantList = {
     {
       bug:
         "an older copy passes for the same database, not for another database",
-      file: "lib/client/session.ts",
+      file: "lib/client/view.ts",
       find: " && (now?.known ?? true)",
       replace: "",
       tests: ["client_session", "replaced"],
@@ -256,7 +256,7 @@ const list: MutantList = {
     {
       bug:
         "after nonsense a session asks the same connection for ever, not another database",
-      file: "lib/client/session.ts",
+      file: "lib/client/view.ts",
       find: "cause instanceof ProtocolError\n",
       replace: "cause instanceof TypeError\n",
       tests: ["client_parts"],

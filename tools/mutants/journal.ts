@@ -13,6 +13,15 @@ const list: MutantList = {
   ],
   mutants: [
     {
+      bug: "changes() begins one transaction too late",
+      file: "lib/storage/journal/history.ts",
+      find:
+        "const blocks = new JournalCursor(journal, commitPointAt(journal, since).end);",
+      replace:
+        "const blocks = new JournalCursor(journal, commitPointAt(journal, since).end); blocks.next();",
+      tests: ["storage_features"],
+    },
+    {
       bug: "syncing a file does nothing",
       file: "lib/files/file.ts",
       find: "this.#file.syncDataSync();",
@@ -185,6 +194,55 @@ const list: MutantList = {
       find: "if (!this.#tryToCut()) {\n        this.health.break(\n",
       replace: "if (this.health.isBroken) {\n        this.health.break(\n",
       tests: ["full_disk", "recovery"],
+    },
+    {
+      bug: "a transaction on top of one that waits does not lead to it",
+      file: "lib/storage/journal/journal.ts",
+      find: "this.#unflushedAt.get(oid) ?? previous",
+      replace: "previous",
+      tests: ["journal_flush"],
+    },
+    {
+      bug: "after a failed sync what waited is brought back",
+      file: "lib/storage/journal/journal.ts",
+      find: "this.#unflushed = [];\n",
+      replace: "",
+      tests: ["journal_flush"],
+    },
+    {
+      bug: "closing forgets what was written",
+      file: "lib/storage/journal/journal.ts",
+      find: "this.flush();\n    if (this.health.isBroken) return;",
+      replace: "if (this.health.isBroken) return;",
+      tests: ["journal_flush"],
+    },
+    {
+      bug: "a pack loses what was written and waits",
+      file: "lib/storage/journal/pack.ts",
+      find: "this.#from.flush();",
+      replace: "",
+      tests: ["journal_flush"],
+    },
+    {
+      bug: "a block that was not written to its end is damage, or none",
+      file: "lib/storage/journal/blocks.ts",
+      find: '(head === "unfinished" && this.#whole)',
+      replace: "this.#whole",
+      tests: ["blocks"],
+    },
+    {
+      bug: "zeros before more hide that there is no good block",
+      file: "lib/storage/journal/blocks.ts",
+      find: "this.isZero(offset, end)",
+      replace: "this.isZero(offset, offset + BLOCK_HEAD)",
+      tests: ["blocks"],
+    },
+    {
+      bug: "a trailer may lead anywhere",
+      file: "lib/storage/journal/blocks.ts",
+      find: "if (head?.length !== length) {",
+      replace: "if (head === undefined) {",
+      tests: ["blocks"],
     },
     {
       bug: "an entry's checksum is not compared",

@@ -5,6 +5,20 @@ const list: MutantList = {
   tests: ["sessions", "memory_storage"],
   mutants: [
     {
+      bug: "who listens no more is told of commits",
+      file: "lib/storage/commit_listeners.ts",
+      find: "if (this.#entries.has(entry)) entry.tell(told);",
+      replace: "entry.tell(told);",
+      tests: ["storage_features"],
+    },
+    {
+      bug: "a session loads a later state than its snapshot",
+      file: "lib/storage/session.ts",
+      find: "if (tidOf(at) > view.tid) {",
+      replace: "if (tidOf(at) < 0) {",
+      tests: ["storage_features"],
+    },
+    {
       bug: "the time goes backwards with the clock",
       file: "lib/storage/moment.ts",
       find: "Math.max(now(), last + 1)",

@@ -7,6 +7,20 @@ const list: MutantList = {
   part: "SqliteStorage",
   tests: ["sqlite_storage"],
   mutants: [
+    {
+      bug: "changes() passes over what a pack has forgotten",
+      file: "lib/storage/sqlite/tables.ts",
+      find: "if (moment >= forgotten) return;",
+      replace: "return;",
+      tests: ["storage_features"],
+    },
+    {
+      bug: "changes() ends after the first rows that are read at once",
+      file: "lib/storage/sqlite_storage.ts",
+      find: "if (news.length < FEW_CHANGES) return;",
+      replace: "return;",
+      tests: ["storage_features"],
+    },
     // The file.
     {
       bug: "a commit does not wait until it is on the disk",

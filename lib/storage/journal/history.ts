@@ -21,7 +21,12 @@ import {
 } from "./format.ts";
 import { decodeNotes, type Notes } from "../notes.ts";
 import { describeTid, timeOf } from "../moment.ts";
-import type { RevisionInfo, Tid, TransactionInfo } from "../storage.ts";
+import type {
+  CommitNews,
+  RevisionInfo,
+  Tid,
+  TransactionInfo,
+} from "../storage.ts";
 
 /** Reads the blocks of an open journal, all of which are whole. */
 function blocksOf(journal: Journal): BlockReader {
@@ -197,6 +202,24 @@ export function* transactionsOf(
     const { tid, count: records, length: bytes } = head;
     const notes = notesAt(journal, head);
     yield { tid, time: timeOf(tid), records, bytes, ...notes };
+  }
+}
+
+/**
+ * Goes through the transactions of a journal after a moment, the oldest first.
+ *
+ * @throws {StorageError} if a pack has dropped what was there then.
+ */
+export function* changesSince(
+  journal: Journal,
+  since: Tid,
+): Generator<CommitNews, void> {
+  const blocks = new JournalCursor(journal, commitPointAt(journal, since).end);
+  for (const head of blocks.forward()) {
+    if (head.kind !== BlockKind.transaction) continue;
+    const oids: Oid[] = [];
+    for (const { oid } of entriesOf(journal, head)) oids.push(oid);
+    yield { tid: head.tid, oids, ...notesAt(journal, head) };
   }
 }
 

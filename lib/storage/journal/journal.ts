@@ -12,8 +12,6 @@ import { type OpenFile, writeFully } from "../../files/file.ts";
 import { BlockWriter } from "./block_writer.ts";
 import { ChunkReader } from "./chunk_reader.ts";
 import {
-  BLOCK_HEAD,
-  BLOCK_TRAILER,
   type BlockHead,
   BlockKind,
   encodeHeader,
@@ -27,7 +25,13 @@ import {
 import { JournalHealth } from "./health.ts";
 import { JournalIndex } from "./index.ts";
 import type { Repair } from "./repair.ts";
-import { type NewRevision, readRevision, type Revision } from "./revision.ts";
+import {
+  type NewRevision,
+  readRevision,
+  type Revision,
+  writeBlock,
+  type WrittenBlock,
+} from "./revision.ts";
 import type { Tid } from "../storage.ts";
 
 /** An index block is not worth its while before that many bytes. */
@@ -66,6 +70,10 @@ export class Journal {
   /** Whether all of the index stays in memory, once read. */
   readonly indexInMemory: boolean;
   #lastPointer = 1;
+  /** What was written since the last `flush()`. */
+  #unflushed: WrittenBlock[] = [];
+  /** Where objects are in all but the last of it. */
+  readonly #unflushedAt = new Map<Oid, number>();
   #users = 1;
 
   /** A journal of an open file that has a header, as if there were nothing else in it. */
@@ -186,17 +194,49 @@ export class Journal {
     next: Oid,
     notes: Uint8Array,
   ): void {
+    this.write(records, tid, next, notes);
+    this.flush();
+  }
+
+  /**
+   * Puts a transaction into the file, after those that were written before. It
+   * is neither confirmed nor visible until `flush()`. If this fails, nothing of
+   * it is left, and what was written before stays.
+   */
+  write(
+    records: ReadonlyMap<Oid, Uint8Array>,
+    tid: Tid,
+    next: Oid,
+    notes: Uint8Array,
+  ): void {
     this.health.checkWritable();
-    this.health.checkFile(this.#file, this.end);
-    if (!Number.isSafeInteger(tid) || tid <= this.tid) {
+    this.health.checkFile(this.#file, this.#writtenTo);
+    const last = this.#unflushed.at(-1);
+    const before = last?.head.tid ?? this.tid;
+    if (!Number.isSafeInteger(tid) || tid <= before) {
       throw new StorageError(
-        `Cannot commit to ${this.name}: a transaction after ${this.tid} cannot have the tid ${tid}; set the clock right`,
+        `Cannot commit to ${this.name}: a transaction after ${before} cannot have the tid ${tid}; set the clock right`,
       );
     }
-    const entries: NewRevision[] = [];
-    for (const [oid, record] of records) entries.push({ oid, tid, record });
+    // Only what is written on top of others must know where they are.
+    last?.revisions.forEach(({ oid }, i) => {
+      this.#unflushedAt.set(oid, last.offsets[i]!);
+    });
+    const revisions: NewRevision[] = [];
+    for (const [oid, record] of records) revisions.push({ oid, tid, record });
     const head = { kind: BlockKind.transaction, tid, next };
-    const written = this.#write(head, entries, notes);
+    this.#unflushed.push(this.#write(head, revisions, notes));
+  }
+
+  /**
+   * Brings what was written to the disk and makes it visible, all at once. If
+   * that fails, there are no more commits until the file is opened again.
+   */
+  flush(): void {
+    const blocks = this.#unflushed;
+    if (blocks.length === 0) return;
+    this.#unflushed = [];
+    if (blocks.length > 1) this.#unflushedAt.clear();
     if (this.#sync) {
       try {
         this.#file.sync();
@@ -212,7 +252,7 @@ export class Journal {
         );
       }
     }
-    this.#take(written, entries, head);
+    for (const block of blocks) this.#take(block);
     this.#writeIndexIfDue();
   }
 
@@ -228,7 +268,7 @@ export class Journal {
   appendCopies(entries: readonly NewRevision[], tid: Tid, next: Oid): void {
     this.health.checkWritable();
     const head = { kind: BlockKind.copy, tid, next };
-    this.#take(this.#write(head, entries), entries, head);
+    this.#take(this.#write(head, entries));
     this.endsWithCopy = true;
   }
 
@@ -308,6 +348,7 @@ export class Journal {
 
   /** Does what is worth doing before the file is closed. */
   finish(next: Oid): void {
+    this.flush();
     if (this.health.isBroken) return;
     const since = this.end - this.indexedTo;
     const worth = since >= LEAST_BEFORE_CLOSING && since >= this.index.cost;
@@ -339,7 +380,7 @@ export class Journal {
     this.health.break("syncing the directory to the disk failed", cause);
   }
 
-  /** Whether the file ends where we have ended it. */
+  /** Whether the file ends where we have ended it, and nothing waits for `flush()`. */
   #isOurs(): boolean {
     try {
       return this.#file.size() === this.end;
@@ -348,36 +389,23 @@ export class Journal {
     }
   }
 
+  /** Where the next block will be, visible or not what is before it. */
+  get #writtenTo(): number {
+    return this.#unflushed.at(-1)?.end ?? this.end;
+  }
+
   #write(
-    { kind, tid, next }: { kind: number; tid: Tid; next: Oid },
-    entries: readonly NewRevision[],
+    { kind, tid, next }: Pick<BlockHead, "kind" | "tid" | "next">,
+    revisions: readonly NewRevision[],
     notes: Uint8Array = new Uint8Array(),
-  ): { end: number; offsets: number[] } {
-    let length = BLOCK_HEAD + notes.length + BLOCK_TRAILER;
-    for (const { record } of entries) length += ENTRY_HEAD + record.length;
-    const offsets: number[] = [];
+  ): WrittenBlock {
+    const start = { kind, offset: this.#writtenTo, tid, next };
     try {
-      const writer = new BlockWriter(this.#file, {
-        kind,
-        count: entries.length,
-        offset: this.end,
-        length,
-        tid,
-        next,
-        notes: notes.length,
-      });
-      writer.put(notes);
-      for (const { oid, tid, record } of entries) {
+      return writeBlock(this.#file, start, revisions, notes, (oid) => {
         const previous = this.index.prepare(oid);
-        offsets.push(
-          writer.putEntry(
-            record,
-            tid,
-            kind === BlockKind.copy ? 0 : previous,
-          ),
-        );
-      }
-      return { end: writer.finish(), offsets };
+        if (kind === BlockKind.copy) return 0;
+        return this.#unflushedAt.get(oid) ?? previous;
+      });
     } catch (error) {
       if (!this.#tryToCut()) {
         this.health.break(
@@ -389,13 +417,10 @@ export class Journal {
     }
   }
 
-  #take(
-    { end, offsets }: { end: number; offsets: readonly number[] },
-    entries: readonly NewRevision[],
-    { tid, next }: { tid: Tid; next: Oid },
-  ): void {
-    for (let i = 0; i < entries.length; i++) {
-      this.index.set(entries[i]!.oid, offsets[i]!);
+  /** Makes a block visible. */
+  #take({ head: { tid, next }, revisions, offsets, end }: WrittenBlock): void {
+    for (let i = 0; i < revisions.length; i++) {
+      this.index.set(revisions[i]!.oid, offsets[i]!);
     }
     this.end = end;
     this.tid = tid;
@@ -405,7 +430,7 @@ export class Journal {
   /** Cuts off what was not written to its end; returns whether that worked. */
   #tryToCut(): boolean {
     try {
-      this.#file.truncate(this.end);
+      this.#file.truncate(this.#writtenTo);
       return true;
     } catch {
       return false;

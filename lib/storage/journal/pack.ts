@@ -159,7 +159,11 @@ export class JournalPack {
     yield* this.#catchUp();
     this.#journal().file.sync();
     yield this.#progress();
-    yield* this.#catchUp();
+    // What somebody has written and not flushed would be lost with the old file.
+    do {
+      yield* this.#catchUp();
+      this.#from.flush();
+    } while (this.#at < this.#from.end);
     // Nothing can be committed from here on, as nothing is yielded.
     this.#finish(unseen.filter((oid) => !this.#seen.has(oid)));
     yield this.#progress();

@@ -1,5 +1,6 @@
 /**
- * One revision of one object, and how it is read from its entry in a journal.
+ * Revisions of objects: how one is read from its entry in a journal, and how
+ * some are written as a block.
  *
  * @module
  */
@@ -7,9 +8,16 @@ import { crc32 } from "node:zlib";
 import { getUint64, viewOf } from "../../serialize/bytes.ts";
 import type { Oid } from "../../serialize/record.ts";
 import type { Tid } from "../storage.ts";
+import type { OpenFile } from "../../files/file.ts";
+import { BlockWriter } from "./block_writer.ts";
 import type { BlockSource } from "./blocks.ts";
 import { CHUNK } from "./chunk_reader.ts";
-import { BLOCK_TRAILER, ENTRY_HEAD } from "./format.ts";
+import {
+  BLOCK_HEAD,
+  BLOCK_TRAILER,
+  type BlockHead,
+  ENTRY_HEAD,
+} from "./format.ts";
 import type { JournalHealth } from "./health.ts";
 
 /** Why an entry cannot be read that is beyond the end of what there is. */
@@ -96,4 +104,45 @@ export function readRevision(
       : bytes.subarray(start, start + length),
     previous,
   };
+}
+
+/** A block that is in the file, perhaps not on the disk yet. */
+export interface WrittenBlock {
+  readonly head: BlockHead;
+  readonly revisions: readonly NewRevision[];
+  /** Where the entry of each revision is. */
+  readonly offsets: readonly number[];
+  /** Where the block ends. */
+  readonly end: number;
+}
+
+/** Writes a block of revisions. `previousOf` tells where an object's revision before is. */
+export function writeBlock(
+  file: OpenFile,
+  { kind, offset, tid, next }: Pick<
+    BlockHead,
+    "kind" | "offset" | "tid" | "next"
+  >,
+  revisions: readonly NewRevision[],
+  notes: Uint8Array,
+  previousOf: (oid: Oid) => number,
+): WrittenBlock {
+  let length = BLOCK_HEAD + notes.length + BLOCK_TRAILER;
+  for (const { record } of revisions) length += ENTRY_HEAD + record.length;
+  const head: BlockHead = {
+    kind,
+    count: revisions.length,
+    offset,
+    length,
+    tid,
+    next,
+    notes: notes.length,
+  };
+  const writer = new BlockWriter(file, head);
+  writer.put(notes);
+  const offsets: number[] = [];
+  for (const { oid, tid, record } of revisions) {
+    offsets.push(writer.putEntry(record, tid, previousOf(oid)));
+  }
+  return { head, revisions, offsets, end: writer.finish() };
 }

@@ -8,7 +8,7 @@
 import { StorageError } from "../../errors.ts";
 import { type Oid, ROOT_OID } from "../../serialize/record.ts";
 import type { Records } from "../check_records.ts";
-import { nextTid } from "../moment.ts";
+import { describeTid, nextTid } from "../moment.ts";
 import type { SqliteDatabase } from "./database.ts";
 import type { Row } from "./library.ts";
 import { toHex } from "../../serialize/bytes.ts";
@@ -22,7 +22,7 @@ import {
   stateChecksum,
   unpackOids,
 } from "./rows.ts";
-import type { Tid } from "../storage.ts";
+import type { CommitNews, Tid } from "../storage.ts";
 
 /** What was changed since a moment. */
 export interface News {
@@ -237,6 +237,48 @@ export class SqliteTables {
     throw this.#database.damaged(
       `it does not say what was changed after transaction ${last}`,
     );
+  }
+
+  /**
+   * Makes sure that it is known what was changed after a moment.
+   *
+   * @throws {StorageError} if it is not, any more.
+   */
+  checkRemembered(moment: Tid): void {
+    const { forgotten } = this.state();
+    if (moment >= forgotten) return;
+    throw new StorageError(
+      `Cannot tell what was changed in ${this.#database.path} after ${
+        describeTid(moment)
+      }: a pack has forgotten it; the oldest moment that is known is ${
+        describeTid(forgotten)
+      }`,
+    );
+  }
+
+  /**
+   * Returns the next transactions after one, so many at most, the oldest first.
+   *
+   * @throws {StorageError} if they are not known any more.
+   */
+  changesAfter(tid: Tid, most: number): (CommitNews & { byPack: boolean })[] {
+    this.checkRemembered(tid);
+    const rows = this.#database.all(
+      "SELECT tid, before, removed, crc, oids FROM changes WHERE tid > ? ORDER BY tid LIMIT ?",
+      tid,
+      most,
+    );
+    let last = tid;
+    return rows.map((row) => {
+      const oids = this.#checkedOids(row);
+      if (row["before"] !== last) {
+        throw this.#database.damaged(
+          `it does not say what was changed after transaction ${last}`,
+        );
+      }
+      last = row["tid"] as Tid;
+      return { tid: last, oids, byPack: row["removed"] === 1 };
+    });
   }
 
   /** Returns the last transaction that is not after a moment. */

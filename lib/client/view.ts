@@ -1,6 +1,6 @@
 /**
- * A session on the storage of a server: one connection to it after the other,
- * as long as there is a server.
+ * What one session sees of the storage of a server: through one connection to it
+ * after the other, as long as there is a server.
  *
  * @module
  */
@@ -9,24 +9,16 @@ import {
   ProtocolError,
   ReadConflictError,
   ServerUnavailableError,
-  StorageClosedError,
   StorageError,
 } from "../errors.ts";
 import type { Requests } from "./requests.ts";
 import type { Served } from "../protocol/identity.ts";
 import { type Records, transactionLength } from "../protocol/transaction.ts";
 import { type Oid, recordReferences } from "../serialize/record.ts";
-import { checkRecords } from "../storage/check_records.ts";
-import { checkCount } from "../storage/limits.ts";
-import { isEmpty, notesOf } from "../storage/notes.ts";
+import type { Notes } from "../storage/notes.ts";
 import { OidSet } from "../storage/oid_set.ts";
-import type {
-  Changed,
-  CommitResult,
-  Session,
-  SessionCommitOptions,
-  Tid,
-} from "../storage/storage.ts";
+import type { View } from "../storage/session.ts";
+import type { Changed, CommitResult, Tid } from "../storage/storage.ts";
 
 /** The least numbers asked of the server at once. */
 const POOL = 32;
@@ -34,11 +26,24 @@ const POOL = 32;
 /** How often a commit is sent, when others are faster but change nothing that matters to it. */
 const ATTEMPTS = 4;
 
-/** A session on the storage of a server. */
-export class ClientSession implements Session {
+/** What a view needs of its storage. */
+export interface Owner {
+  /** Throws if the storage was closed. */
+  checkOpen(): void;
+  /** Makes a connection when another was lost, which had seen so much. */
+  reconnect(seen?: Tid): Requests;
+  /** Forgets the view of a session that was closed. */
+  forget(view: ClientView): void;
+}
+
+/** What one session sees of the storage of a server. */
+export class ClientView implements View {
+  readonly isPast = false;
+  /** The server says so itself. */
+  readonly readonly = false;
+  readonly noNotes = "its protocol has no place for them";
   #client: Requests;
-  #reconnect: (seen?: Tid) => Requests;
-  #onClose: () => void;
+  readonly #owner: Owner;
   #tid: Tid;
   /** Numbers from the server that were not asked for yet, the next one last. */
   #pool: Oid[] = [];
@@ -54,25 +59,26 @@ export class ClientSession implements Session {
   #certain: OidSet | undefined;
   #closed = false;
 
-  /** Begins on a connection; `reconnect` makes another when that one is lost. */
-  constructor(
-    client: Requests,
-    reconnect: (seen?: Tid) => Requests,
-    onClose: () => void,
-  ) {
+  /** Begins on a connection. */
+  constructor(client: Requests, owner: Owner) {
     this.#client = client;
-    this.#reconnect = reconnect;
-    this.#onClose = onClose;
+    this.#owner = owner;
     this.#tid = newTid(0);
+  }
+
+  get name(): string {
+    return `the server at ${this.#client.name}`;
   }
 
   get tid(): Tid {
     return this.#tid;
   }
 
+  checkOpen(): void {
+    this.#owner.checkOpen();
+  }
+
   allocate(count: number): Oid[] {
-    this.#check();
-    checkCount(count);
     if (this.#pool.length < count) {
       const missing = Math.max(POOL, count - this.#pool.length);
       const more = this.#ask((client) => client.allocate(missing));
@@ -81,13 +87,7 @@ export class ClientSession implements Session {
     return this.#pool.splice(this.#pool.length - count).reverse();
   }
 
-  load(oid: Oid, at?: Tid): Uint8Array {
-    this.#check();
-    if (at !== undefined && at !== this.#tid) {
-      throw new StorageError(
-        `Cannot load object #${oid} as of another moment through a server: its protocol has no such request`,
-      );
-    }
+  load(oid: Oid): Uint8Array {
     this.#checkLoad(oid);
     const record = this.#ask((client) => client.load(oid));
     this.#certain?.add(oid);
@@ -95,7 +95,6 @@ export class ClientSession implements Session {
   }
 
   loadMany(oids: readonly Oid[]): Uint8Array[] {
-    this.#check();
     for (const oid of oids) this.#checkLoad(oid);
     const records = this.#ask((client) => client.loadMany(oids));
     for (const oid of oids) this.#certain?.add(oid);
@@ -127,7 +126,6 @@ export class ClientSession implements Session {
   }
 
   sync(): Changed {
-    this.#check();
     if (this.#lost === undefined) {
       try {
         this.#learn(this.#ask((client) => client.sync()));
@@ -142,7 +140,7 @@ export class ClientSession implements Session {
     }
     const before = this.#client.served;
     this.#client.end();
-    this.#client = this.#reconnect(before?.tid);
+    this.#client = this.#owner.reconnect(before?.tid);
     this.#lost = undefined;
     this.#pending.clear();
     // They may be anybody's now.
@@ -153,31 +151,21 @@ export class ClientSession implements Session {
   }
 
   commit(
-    records: Iterable<readonly [Oid, Uint8Array]>,
-    options: SessionCommitOptions = {},
+    records: Records,
+    _notes: Notes,
+    accessed: (oid: Oid) => boolean,
   ): CommitResult {
-    this.#check();
-    if (!isEmpty(notesOf(options))) {
-      throw new StorageError(
-        "Cannot commit with a note or a user through a server: its protocol has no place for them",
-      );
-    }
-    const checked = checkRecords(records);
-    // Taking the records may have run code of the caller.
-    this.#check();
-    if (checked.size === 0) return { tid: this.#tid, changed: [] };
-    if (transactionLength(checked) >= 2 ** 32) {
+    if (transactionLength(records) >= 2 ** 32) {
       throw new StorageError(
         "Cannot commit: the protocol takes less than 4 GiB at once",
       );
     }
-    const accessed = options.accessed ?? (() => true);
     return this.#ask((client) => {
       const certain = this.#certain;
-      if (certain !== undefined) checkReferences(client, checked, certain);
-      const result = this.#commit(client, checked, accessed);
+      if (certain !== undefined) checkReferences(client, records, certain);
+      const result = this.#commit(client, records, accessed);
       if ("tid" in result) {
-        for (const oid of checked.keys()) certain?.add(oid);
+        for (const oid of records.keys()) certain?.add(oid);
       }
       return result;
     });
@@ -219,11 +207,7 @@ export class ClientSession implements Session {
     if (this.#closed) return;
     this.#closed = true;
     this.#client.end();
-    this.#onClose();
-  }
-
-  [Symbol.dispose](): void {
-    this.close();
+    this.#owner.forget(this);
   }
 
   /** Asks the server for something; notes it when the server is lost. */
@@ -249,20 +233,11 @@ export class ClientSession implements Session {
   }
 
   #checkLoad(oid: Oid): void {
-    if (!Number.isSafeInteger(oid) || oid < 0) {
-      throw new ObjectNotFoundError(oid);
-    }
     if (!this.#pending.has(oid)) return;
     throw new ReadConflictError(
       `Cannot load object #${oid}: it was changed since the snapshot`,
       { oids: [oid] },
     );
-  }
-
-  #check(): void {
-    if (this.#closed) {
-      throw new StorageClosedError("Cannot use the session: it was closed");
-    }
   }
 }
 
