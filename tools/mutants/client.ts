@@ -189,8 +189,8 @@ const list: MutantList = {
     },
     {
       bug: "what goes wrong in the worker loses its name",
-      file: "lib/client/shared_loader.ts",
-      find: "names.push(error.name);",
+      file: "lib/client/shared_call.ts",
+      find: 'this.name = told.names[0] ?? "Error";',
       replace: "",
       tests: ["client_storage"],
     },
