@@ -2,7 +2,7 @@ import type { MutantList } from "./mutant.ts";
 
 const list: MutantList = {
   part: "storages in workers",
-  tests: ["blocking_storage"],
+  tests: ["blocking_storage", "blocking_storage_trouble"],
   mutants: [
     {
       bug: "a worker that is ended from within is noticed by the time limit",
