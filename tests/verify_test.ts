@@ -6,6 +6,8 @@ import { disk, type OpenFile } from "../lib/files/file.ts";
 import { BlockWriter } from "../lib/storage/journal/block_writer.ts";
 import { ChunkReader } from "../lib/storage/journal/chunk_reader.ts";
 import { FileStorage } from "../lib/storage/file_storage.ts";
+import { SqliteStorage } from "../lib/storage/sqlite_storage.ts";
+import type { Progress } from "../lib/storage/storage.ts";
 import {
   BLOCK_HEAD,
   type BlockHead,
@@ -411,3 +413,45 @@ test("verify says why it cannot read a file", async (path) => {
   Deno.mkdirSync(path);
   await assertRejects(() => verify(path), StorageError, "not a regular file");
 });
+
+for (const format of ["journal", "sqlite"]) {
+  test(`verify() of a ${format} tells how far it has come, in one shape`, async (path) => {
+    const count = 4001;
+    {
+      using storage = format === "sqlite"
+        ? await SqliteStorage.open(path)
+        : new FileStorage(path);
+      using session = storage.session();
+      const oids = session.allocate(count);
+      const text = "x".repeat(3000);
+      const records = oids.map((oid, i) =>
+        textRecord(oid, text, i + 1 < count ? [oids[i + 1]!] : [])
+      );
+      for (let i = 0; i < count; i += 100) {
+        store(session, ...records.slice(i, i + 100));
+      }
+    }
+    const told: Progress[] = [];
+    const report = await verify(path, {
+      onProgress: (progress) => told.push(progress),
+    });
+    assert(report.good);
+    assertEquals(report.records, count);
+    for (const phase of ["reading", "following"] as const) {
+      const steps = told.filter((progress) => progress.phase === phase);
+      assert(steps.length > 1, phase);
+      let before: Progress = { records: 0, bytes: 0, fraction: 0 };
+      for (const progress of steps) {
+        const { records, bytes, fraction } = progress;
+        assert(records >= before.records && records <= count);
+        assert(bytes >= before.bytes && bytes > 0);
+        assert(fraction! >= before.fraction! && fraction! <= 1);
+        before = progress;
+      }
+      assert(before.records > count / 4 && before.fraction! > 0.25, phase);
+    }
+    // First the one, then the other.
+    const phases = told.map(({ phase }) => phase);
+    assertEquals(phases, [...phases].sort().reverse());
+  });
+}

@@ -3,10 +3,13 @@
  *
  * @module
  */
-import { ClientStorage } from "../client/client_storage.ts";
+import {
+  ClientStorage,
+  type ClientStorageOptions,
+} from "../client/client_storage.ts";
 import { convert } from "../maintenance/convert.ts";
 import { FileStorage } from "../storage/file_storage.ts";
-import { openStorage } from "../open_storage.ts";
+import { openStorage, serverAt } from "../open_storage.ts";
 import { type Format, formatFor } from "../storage/file_format.ts";
 import { SqliteStorage } from "../storage/sqlite_storage.ts";
 import type { Progress, Storage } from "../storage/storage.ts";
@@ -104,18 +107,15 @@ export function formatOf(values: Values, path: string): Format {
 }
 
 function openServer(place: string): Storage | undefined {
-  if (place.startsWith("unix:")) {
-    return new ClientStorage({ address: place.slice(5) });
+  const server = addressIn(place);
+  return server && new ClientStorage(server);
+}
+
+/** An address that is none is a mistake on the command line. */
+function addressIn(place: string): ClientStorageOptions | undefined {
+  try {
+    return serverAt(place);
+  } catch (error) {
+    throw new UsageError((error as Error).message);
   }
-  if (!place.startsWith("tcp:")) return undefined;
-  const [, host, port] = /^tcp:(.+):(\d+)$/.exec(place) ?? [];
-  if (host === undefined || Number(port) > 65535) {
-    throw new UsageError(
-      `Cannot take ${place}: a server is tcp:HOST:PORT or unix:PATH`,
-    );
-  }
-  return new ClientStorage({
-    host: host.replace(/^\[(.*)\]$/, "$1"),
-    port: Number(port),
-  });
 }

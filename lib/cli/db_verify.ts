@@ -68,9 +68,9 @@ async function canBeOpened(file: string): Promise<boolean> {
 export async function verifyWithProgress(path: string): Promise<VerifyReport> {
   using line = new ProgressLine();
   return await verify(path, {
-    onProgress({ phase, done, total }) {
-      const what = phase === "journal" ? "reading" : "following references";
-      line.show(`${path}: ${what}, ${percent(done, total)}`);
+    onProgress({ phase, fraction = 0 }) {
+      const what = phase === "reading" ? "reading" : "following references";
+      line.show(`${path}: ${what}, ${percent(fraction)}`);
     },
   });
 }

@@ -30,8 +30,8 @@ export class ProgressLine implements Disposable {
 }
 
 /** Returns how much of it is done, such as `42 %`. */
-export function percent(done: number, total: number): string {
-  return `${total === 0 ? 100 : Math.floor(100 * done / total)} %`;
+export function percent(fraction: number): string {
+  return `${Math.floor(100 * fraction)} %`;
 }
 
 /** Returns a number with what is counted: `1 byte`, `2 bytes`. */

@@ -22,7 +22,6 @@ export {
   type Format,
   verify,
   type VerifyOptions,
-  type VerifyProgress,
   type VerifyReport,
 } from "./verify.ts";
 export {

@@ -3,24 +3,25 @@
  *
  * @module
  */
+import type { Progress } from "../storage/storage.ts";
 import { messageOf } from "../message.ts";
 import { DharaError, StorageError } from "../errors.ts";
 import { disk, type Files } from "../files/file.ts";
 
 import { JournalVerifier } from "../storage/journal/verify.ts";
 import { formatOf } from "../storage/file_format.ts";
-import type { VerifyProgress, VerifyReport } from "../storage/verify_report.ts";
+import type { VerifyReport } from "../storage/verify_report.ts";
 import { SqliteDatabase } from "../storage/sqlite/database.ts";
 import { loadSqlite } from "../storage/sqlite/library.ts";
 import { SqliteVerifier } from "../storage/sqlite/verify.ts";
 
 export type { Format } from "../storage/file_format.ts";
-export type { VerifyProgress, VerifyReport } from "../storage/verify_report.ts";
+export type { VerifyReport } from "../storage/verify_report.ts";
 
 /** Settings of {@linkcode verify}. */
 export interface VerifyOptions {
   /** Is called now and then. */
-  readonly onProgress?: (progress: VerifyProgress) => void;
+  readonly onProgress?: (progress: Progress) => void;
 }
 
 /** Lets others have a turn after so many milliseconds. */
@@ -98,7 +99,7 @@ function isSqlite(path: string): boolean {
 }
 
 async function inTurns(
-  steps: Generator<VerifyProgress, VerifyReport>,
+  steps: Generator<Progress, VerifyReport>,
   onProgress: VerifyOptions["onProgress"],
 ): Promise<VerifyReport> {
   let turn = performance.now();

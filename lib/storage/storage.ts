@@ -35,12 +35,16 @@ export type CommitResult =
  */
 export type Changed = Oid[] | "everything" | "replaced";
 
-/** How far packing, or copying a database, has come. */
+/** How far a long piece of work on a database has come. */
 export interface Progress {
-  /** Records copied so far. */
+  /** What is being done, where one thing follows another: reading a file, following references. */
+  readonly phase?: "reading" | "following";
+  /** Records read or written so far. */
   readonly records: number;
-  /** Bytes written so far. */
+  /** Bytes read or written so far. */
   readonly bytes: number;
+  /** How much of the phase is done, from 0 to 1, where that can be told. */
+  readonly fraction?: number;
 }
 
 /** What to remember of a transaction beside its records. */

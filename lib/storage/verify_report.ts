@@ -6,16 +6,6 @@
 import type { Oid } from "../serialize/record.ts";
 import type { Format } from "./file_format.ts";
 
-/** How far `verify()` has come. */
-export interface VerifyProgress {
-  /** What it does: reading the file, then following the references. */
-  readonly phase: "journal" | "objects";
-  /** So many bytes or objects so far. */
-  readonly done: number;
-  /** So many there are. */
-  readonly total: number;
-}
-
 /** What `verify()` has found. */
 export interface VerifyReport {
   /** The file, as it was given. */

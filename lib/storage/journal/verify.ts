@@ -27,8 +27,8 @@ import {
   POINTER_SIZE,
   POINTERS,
 } from "./format.ts";
-import type { Tid } from "../storage.ts";
-import type { VerifyProgress, VerifyReport } from "../verify_report.ts";
+import type { Progress, Tid } from "../storage.ts";
+import type { VerifyReport } from "../verify_report.ts";
 import { Findings } from "./verify_findings.ts";
 import { IndexVerifier } from "./verify_index.ts";
 import {
@@ -72,7 +72,7 @@ export class JournalVerifier {
   }
 
   /** Does the work in steps, and returns what it has found. */
-  *run(): Generator<VerifyProgress, VerifyReport> {
+  *run(): Generator<Progress, VerifyReport> {
     const start = this.#readStart();
     if (start !== undefined) {
       this.#checkHeader(start);
@@ -142,8 +142,13 @@ export class JournalVerifier {
     }
   }
 
+  #reading(bytes: number): Progress {
+    const fraction = bytes / this.#blocks.end;
+    return { phase: "reading", records: this.#records, bytes, fraction };
+  }
+
   /** Reads block after block. */
-  *#scan(): Generator<VerifyProgress> {
+  *#scan(): Generator<Progress> {
     const total = this.#blocks.end;
     let at = HEADER_SIZE;
     let step = at + STEP_BYTES;
@@ -182,7 +187,7 @@ export class JournalVerifier {
       at += head.length;
       if (at < step) continue;
       step = at + STEP_BYTES;
-      yield { phase: "journal", done: at, total };
+      yield this.#reading(at);
     }
     if (this.#endsWithCopy) {
       this.#findings.damaged(at, "what a pack wrote ends too early");
@@ -190,7 +195,7 @@ export class JournalVerifier {
   }
 
   /** Returns where the next good head is, the end of the file if there is none. */
-  *#search(from: number): Generator<VerifyProgress, number> {
+  *#search(from: number): Generator<Progress, number> {
     const total = this.#blocks.end;
     const kinds = new Set<number>(Object.values(BlockKind));
     for (let at = from + 1; at + BLOCK_HEAD <= total; at += READ_PIECE) {
@@ -206,7 +211,7 @@ export class JournalVerifier {
         );
         if (head !== undefined) return at + i;
       }
-      yield { phase: "journal", done: at, total };
+      yield this.#reading(at);
     }
     return total;
   }
@@ -223,12 +228,12 @@ export class JournalVerifier {
     }
   }
 
-  *#checksum(head: BlockHead): Generator<VerifyProgress, boolean> {
+  *#checksum(head: BlockHead): Generator<Progress, boolean> {
     const last = head.offset + head.length - 4;
     let crc = 0;
     for (let at = head.offset; at < last; at += STEP_BYTES) {
       if (at > head.offset) {
-        yield { phase: "journal", done: at, total: this.#blocks.end };
+        yield this.#reading(at);
       }
       crc = this.#blocks.crc(at, Math.min(at + STEP_BYTES, last), crc);
     }

@@ -8,8 +8,7 @@ import { getUint64, viewOf } from "../../serialize/bytes.ts";
 import { type Oid, ROOT_OID } from "../../serialize/record.ts";
 import { OidQueue } from "../oid_queue.ts";
 import { OidSet } from "../oid_set.ts";
-import type { Tid } from "../storage.ts";
-import type { VerifyProgress } from "../verify_report.ts";
+import type { Progress, Tid } from "../storage.ts";
 import type { BlockReader } from "./blocks.ts";
 import { READ_PIECE } from "./chunk_reader.ts";
 import { BLOCK_TRAILER, ENTRY_HEAD } from "./format.ts";
@@ -64,6 +63,7 @@ export class ObjectVerifier {
   reachable = 0;
   /** How many of them cannot be loaded. */
   unreadable = 0;
+  #bytes = 0;
   readonly #blocks: BlockReader;
   readonly #findings: Findings;
 
@@ -74,7 +74,7 @@ export class ObjectVerifier {
   }
 
   /** Does the work in steps. `next` is the first number that was not given out. */
-  *run(table: OffsetTable, next: Oid): Generator<VerifyProgress> {
+  *run(table: OffsetTable, next: Oid): Generator<Progress> {
     const total = table.objects;
     if (total === 0) return;
     if (table.get(ROOT_OID) === 0) {
@@ -95,7 +95,12 @@ export class ObjectVerifier {
         }
       }
       if (this.reachable % STEP_OBJECTS === 0) {
-        yield { phase: "objects", done: this.reachable, total };
+        yield {
+          phase: "following",
+          records: this.reachable,
+          bytes: this.#bytes,
+          fraction: this.reachable / total,
+        };
       }
     }
   }
@@ -103,6 +108,7 @@ export class ObjectVerifier {
   *#references(oid: Oid, offset: number): Generator<Oid> {
     const blocks = this.#blocks;
     const entry = readEntryHead(blocks, offset, blocks.end - BLOCK_TRAILER);
+    this.#bytes += entry?.length ?? 0;
     if (entry?.oid !== oid || !entry.good) {
       this.unreadable++;
       this.#findings.damaged(

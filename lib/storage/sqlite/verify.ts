@@ -23,8 +23,8 @@ import {
   stateChecksum,
   unpackOids,
 } from "./rows.ts";
-import type { Tid } from "../storage.ts";
-import type { VerifyProgress, VerifyReport } from "../verify_report.ts";
+import type { Progress, Tid } from "../storage.ts";
+import type { VerifyReport } from "../verify_report.ts";
 
 /** So many findings of a kind are listed. */
 const LISTED = 100;
@@ -59,14 +59,23 @@ export class SqliteVerifier {
   readonly #present = new OidSet();
   readonly #unreadable = new OidSet();
   #records = 0;
+  #bytes = 0;
   #objects = 0;
 
   constructor(database: SqliteDatabase) {
     this.#database = database;
   }
 
+  #progress(
+    phase: NonNullable<Progress["phase"]>,
+    fraction: number,
+    records = this.#records,
+  ): Progress {
+    return { phase, records, bytes: this.#bytes, fraction };
+  }
+
   /** Verifies; returns what it has found. Nothing that others commit meanwhile is seen. */
-  *run(): Generator<VerifyProgress, VerifyReport> {
+  *run(): Generator<Progress, VerifyReport> {
     const database = this.#database;
     const { path } = database;
     database.run("BEGIN");
@@ -150,7 +159,7 @@ export class SqliteVerifier {
   }
 
   /** Checks every revision of every object, and what says which is the newest. */
-  *#readRecords(state: State): Generator<VerifyProgress> {
+  *#readRecords(state: State): Generator<Progress> {
     const database = this.#database;
     const total = this.#count("revision");
     let done = 0;
@@ -174,7 +183,7 @@ export class SqliteVerifier {
       }
       if (rows.length < BATCH) break;
       done += rows.length;
-      yield { phase: "journal", done, total };
+      yield this.#progress("reading", done / total);
     }
     if (last !== undefined) this.#checkNewest(last);
   }
@@ -193,7 +202,9 @@ export class SqliteVerifier {
       );
     }
     // A pack leaves a row without a record for what it has removed.
-    if (row["record"] !== null) this.#records++;
+    const record = row["record"];
+    if (record !== null) this.#records++;
+    if (record instanceof Uint8Array) this.#bytes += record.length;
     if (!isGood(row)) {
       this.#damage(
         `the record of object #${oid} of transaction ${tid} is damaged`,
@@ -249,7 +260,7 @@ export class SqliteVerifier {
   }
 
   /** Checks that every transaction is there, with what it has changed. */
-  *#readChanges(state: State): Generator<VerifyProgress> {
+  *#readChanges(state: State): Generator<Progress> {
     const database = this.#database;
     const total = this.#count("changes");
     let done = 0;
@@ -290,7 +301,7 @@ export class SqliteVerifier {
           }
         }
       }
-      if (++done % BATCH === 0) yield { phase: "journal", done, total };
+      if (++done % BATCH === 0) yield this.#progress("reading", done / total);
     }
     // If what the file says could not be read, that was told before.
     const told = state.tid !== Infinity;
@@ -315,7 +326,7 @@ export class SqliteVerifier {
 
   /** Follows all references from the root. */
   *#follow({ root, tid }: State): Generator<
-    VerifyProgress,
+    Progress,
     { reachable: number; unreadable: number }
   > {
     const seen = new OidSet();
@@ -334,7 +345,7 @@ export class SqliteVerifier {
     }
     for (let oid = queue.shift(); oid !== undefined; oid = queue.shift()) {
       if (++reachable % BATCH === 0) {
-        yield { phase: "objects", done: reachable, total: this.#objects };
+        yield this.#progress("following", reachable / this.#objects, reachable);
       }
       if (this.#unreadable.has(oid)) {
         unreadable++;
