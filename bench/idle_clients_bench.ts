@@ -12,7 +12,7 @@
  */
 import { parseArgs } from "node:util";
 import { FileStorage, packRecord } from "@dhara/dhara";
-import { int4, int8, join, transaction } from "../tests/_raw_client.ts";
+import { int4, int8, join, transaction } from "../tests/support/raw_client.ts";
 import { type ServerProcess, startServer } from "./server_process.ts";
 
 const { values: args } = parseArgs({

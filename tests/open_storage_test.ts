@@ -12,7 +12,7 @@ import {
   StorageClosedError,
   StorageError,
 } from "../mod.ts";
-import { ServerWorker } from "./_server_worker.ts";
+import { ServerWorker } from "./support/server_worker.ts";
 
 function test(name: string, run: (directory: string) => Promise<void>) {
   Deno.test(name, async () => {

@@ -95,7 +95,7 @@ export type Ask = (number: number) => boolean;
  *
  * This and the programs are texts, not functions or files of their own: what
  * bundlers and compilers make of a function is of no use elsewhere, and a file
- * would have to be carried along and read. `tests/client_worker_test.ts` checks
+ * would have to be carried along and read. `tests/client/client_worker_test.ts` checks
  * their types.
  */
 export const LOADER = `

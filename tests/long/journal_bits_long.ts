@@ -9,7 +9,7 @@ import { type FileStorage, openOn } from "../../lib/storage/file_storage.ts";
 import { JournalVerifier } from "../../lib/storage/journal/verify.ts";
 import type { Session } from "../../lib/storage/storage.ts";
 import type { VerifyReport } from "../../lib/maintenance/verify.ts";
-import { SimulatedDisk } from "../_simulated_disk.ts";
+import { SimulatedDisk } from "../support/simulated_disk.ts";
 import { store, textOf, textRecord } from "../../lib/testing/records.ts";
 
 const PATH = "x";

@@ -1,6 +1,6 @@
 /** Every bit of a small SQLite file, and some of a larger one. */
 import { assert } from "@std/assert";
-import { flip, makeSample, type Outcome } from "../_sqlite_bits.ts";
+import { flip, makeSample, type Outcome } from "../support/sqlite_bits.ts";
 
 for (
   const [what, more, step] of [

@@ -23,7 +23,7 @@ export interface Mutant {
 export interface MutantList {
   /** The part, for people. */
   readonly part: string;
-  /** The tests that are run for each bug, without `tests/` and `_test.ts`: the quickest first. */
+  /** The tests that are run for each bug, without their folder and `_test.ts`: the quickest first. */
   readonly tests: readonly string[];
   /** The bugs. */
   readonly mutants: readonly Mutant[];
@@ -41,4 +41,24 @@ export function plant({ file, find, replace }: Mutant, text: string): string {
     throw new Error(`${file} has ${JSON.stringify(find)} more than once`);
   }
   return text.slice(0, at) + replace + text.slice(at + find.length);
+}
+
+/**
+ * Returns the file of tests of a name, in whatever folder of `tests/` it is.
+ *
+ * @throws {Error} if there is none.
+ */
+export function testFile(name: string): string {
+  const find = (folder: string): string | undefined => {
+    for (const entry of Deno.readDirSync(folder)) {
+      const path = `${folder}/${entry.name}`;
+      if (entry.name === `${name}_test.ts`) return path;
+      const found = entry.isDirectory ? find(path) : undefined;
+      if (found !== undefined) return found;
+    }
+    return undefined;
+  };
+  const path = find("tests");
+  if (path === undefined) throw new Error(`there are no tests named ${name}`);
+  return path;
 }

@@ -11,7 +11,7 @@
  * @module
  */
 import { LISTS } from "./lists.ts";
-import { type Mutant, type MutantList, plant } from "./mutant.ts";
+import { type Mutant, type MutantList, plant, testFile } from "./mutant.ts";
 
 /** A run of tests that takes longer than this hangs, which is a way to notice. */
 const LIMIT = 10 * 60_000;
@@ -101,7 +101,7 @@ async function test(
 }
 
 function testsOf({ list, mutant }: Planted): string[] {
-  return (mutant.tests ?? list.tests).map((name) => `tests/${name}_test.ts`);
+  return (mutant.tests ?? list.tests).map(testFile);
 }
 
 /** Tests that fail anyway would find every bug. */
