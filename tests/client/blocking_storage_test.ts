@@ -197,7 +197,7 @@ Deno.test("close() closes the storage and ends its worker", {
     assertThrows(
       () => session.load(0),
       StorageClosedError,
-      "Cannot use _delayed_storage.ts: the storage was closed",
+      "Cannot use delayed_storage.ts: the storage was closed",
     );
     session.close();
     storage.close();

@@ -106,7 +106,7 @@ Deno.test("a worker that ends says so at once, and what it said last", async () 
       const error = assertThrows(() => session.has(13), StorageError);
       assertEquals(
         error.message,
-        `Cannot use _delayed_storage.ts: its worker has ended: ${words}`,
+        `Cannot use delayed_storage.ts: its worker has ended: ${words}`,
       );
     }
     assertThrows(() => storage.session(), StorageError, words);
@@ -138,7 +138,7 @@ Deno.test("an answer that does not come is given up, and others go on", async ()
     const { name } = assertThrows(
       () => session.has(13),
       StorageError,
-      "Cannot go on with _delayed_storage.ts: no answer to has() came within 0.2 seconds",
+      "Cannot go on with delayed_storage.ts: no answer to has() came within 0.2 seconds",
     );
     assertEquals(name, "StorageError");
   }
@@ -235,7 +235,7 @@ Deno.test("what cannot be given to a worker, and no time, is refused", async () 
   await assertRejects(
     () => BlockingStorage.open(MODULE, { options: { f: () => 1 } }),
     StorageError,
-    "Cannot open _delayed_storage.ts: ",
+    "Cannot open delayed_storage.ts: ",
   );
   for (const timeout of [0, -1, NaN, "1" as unknown as number]) {
     await assertRejects(
