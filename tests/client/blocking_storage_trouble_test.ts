@@ -53,7 +53,7 @@ Deno.test("errors cross: ours as ours, others as StorageError", async () => {
   assertEquals([conflict.oids, conflict.classes], [[1, 2], ["A", "B"]]);
   // What happened in the worker, and where, is its cause.
   assert(conflict.cause instanceof Error, String(conflict.cause));
-  assert(conflict.cause.stack?.includes("_delayed_storage"));
+  assert(conflict.cause.stack?.includes("delayed_storage"));
 
   const kind = await thrown("a kind of ReadConflictError");
   assert(kind instanceof ReadConflictError, String(kind));
