@@ -31,7 +31,8 @@ export interface BlockingStorageOptions {
   readonly options?: unknown;
   /**
    * How long an answer of the storage may take, in milliseconds; 60,000 unless
-   * given. Opening is one answer, and packing may take as long as it takes.
+   * given. Opening, which loads the module, may take at least five seconds, and
+   * packing as long as it takes.
    */
   readonly timeout?: number;
 }

@@ -46,6 +46,9 @@ export class NoAnswerError extends StorageError {
   }
 }
 
+/** Opening loads a module, which takes time on a busy machine, however soon answers are wanted. */
+const OPENING = 5000;
+
 /** A worker with one storage. */
 export class StorageWorker {
   /** What to call the storage in messages. */
@@ -64,7 +67,7 @@ export class StorageWorker {
     try {
       this.#call = new SharedCall({
         program: STORAGE_PROGRAM,
-        patience: this.#timeout,
+        patience: Math.max(this.#timeout, OPENING),
         data: {
           module,
           options,

@@ -20,9 +20,6 @@ import { OidSet } from "../storage/oid_set.ts";
 import type { View } from "../storage/session.ts";
 import type { Changed, CommitResult, Tid } from "../storage/storage.ts";
 
-/** The least numbers asked of the server at once. */
-const POOL = 32;
-
 /** How often a commit is sent, when others are faster but change nothing that matters to it. */
 const ATTEMPTS = 4;
 
@@ -45,8 +42,6 @@ export class ClientView implements View {
   #client: Requests;
   readonly #owner: Owner;
   #tid: Tid;
-  /** Numbers from the server that were not asked for yet, the next one last. */
-  #pool: Oid[] = [];
   /** What others changed since the snapshot, as far as the server told already. */
   #pending = new Set<Oid>();
   /** Why the snapshot is lost, if it is; `sync()` finds another. */
@@ -79,12 +74,7 @@ export class ClientView implements View {
   }
 
   allocate(count: number): Oid[] {
-    if (this.#pool.length < count) {
-      const missing = Math.max(POOL, count - this.#pool.length);
-      const more = this.#ask((client) => client.allocate(missing));
-      this.#pool = more.reverse().concat(this.#pool);
-    }
-    return this.#pool.splice(this.#pool.length - count).reverse();
+    return count === 0 ? [] : this.#ask((client) => client.allocate(count));
   }
 
   load(oid: Oid): Uint8Array {
@@ -143,8 +133,6 @@ export class ClientView implements View {
     this.#client = this.#owner.reconnect(before?.tid);
     this.#lost = undefined;
     this.#pending.clear();
-    // They may be anybody's now.
-    this.#pool = [];
     this.#certain = new OidSet();
     this.#tid = newTid(this.#tid);
     return goesOn(before, this.#client.served) ? "everything" : "replaced";

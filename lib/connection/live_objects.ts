@@ -39,6 +39,9 @@ import {
 } from "../persistent/slot.ts";
 import { endConstruction } from "../persistent/traps.ts";
 
+/** Half of what is asked for at first: each number costs little, and asking a server costs a round trip. */
+const FEWEST_NUMBERS = 16;
+
 /** How a message names an object. */
 export function describe(slot: Slot): string {
   const name = shownName(slot);
@@ -97,7 +100,7 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
   #decoder = new Decoder(this);
   #queue: Slot[] = [];
   #free: Oid[] = [];
-  #batch = 8;
+  #batch = FEWEST_NUMBERS;
   #isPast: boolean;
   /** Ghosts whose state could not be dropped, and why. */
   #stubborn = new WeakMap<Slot, { what: string; cause: unknown }>();
@@ -444,7 +447,7 @@ export class LiveObjects implements Owner, ReferenceReader, ReferenceWriter {
       this.cache.hold(slots[i]!);
     }
     this.changed.clear();
-    this.#batch = 8;
+    this.#batch = FEWEST_NUMBERS;
   }
 
   /** The changes could not be stored: all is as it was before. */

@@ -195,13 +195,6 @@ const list: MutantList = {
       tests: ["client_storage"],
     },
     {
-      bug: "numbers of a server that is gone are used with the next one",
-      file: "lib/client/view.ts",
-      find: "    this.#pool = [];\n    this.#certain",
-      replace: "    this.#certain",
-      tests: ["reconnect"],
-    },
-    {
       bug: "what was changed is forgotten when a commit loses every race",
       file: "lib/client/view.ts",
       find: "this.#learn(client.sync());",
