@@ -23,7 +23,7 @@ import { disk, type Files, writeFully } from "../files/file.ts";
 const EXPORT_USAGE = "dhara db export FROM [--to FILE]";
 const IMPORT_USAGE = "dhara db import FROM --to FILE";
 /** So many characters are written at once. */
-const PIECE = 65_536;
+const OUTPUT_PIECE = 65_536;
 
 /** The command `dhara db export`. */
 export const exportCommand: Command = {
@@ -144,7 +144,7 @@ function writeLines(
   for (;;) {
     const { done, value } = lines.next();
     if (!done) waiting += value;
-    if (!done && waiting.length < PIECE) continue;
+    if (!done && waiting.length < OUTPUT_PIECE) continue;
     write(encoder.encode(waiting));
     waiting = "";
     if (done) return value;

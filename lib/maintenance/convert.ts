@@ -7,7 +7,7 @@ import { ObjectNotFoundError, StorageError } from "../errors.ts";
 import { type Oid, ROOT_OID } from "../serialize/record.ts";
 import { MOST_NUMBERS } from "../storage/limits.ts";
 import type { Progress, Session, Storage } from "../storage/storage.ts";
-import { type Entry, walk } from "./walk.ts";
+import { type NumberedRecord, walk } from "./walk.ts";
 
 /** Settings of {@linkcode convert}. */
 export interface ConvertOptions {
@@ -64,7 +64,7 @@ export function convert(
 export class BulkWriter implements Disposable {
   readonly #session: Session;
   #root: Uint8Array | undefined;
-  #waiting: Entry[] = [];
+  #waiting: NumberedRecord[] = [];
   #waitingBytes = 0;
   #records = 0;
   #bytes = 0;

@@ -13,13 +13,15 @@ import type { Session } from "../storage/storage.ts";
 const BATCH = 256;
 
 /** An object's number and its record. */
-export type Entry = readonly [Oid, Uint8Array];
+export type NumberedRecord = readonly [Oid, Uint8Array];
 
 /**
  * Loads each object that can be reached from the root once, breadth first, in
  * batches. A reference that leads nowhere is passed over.
  */
-export function* walk(session: Session): Generator<readonly Entry[], void> {
+export function* walk(
+  session: Session,
+): Generator<readonly NumberedRecord[], void> {
   const seen = new OidSet();
   const queue = new OidQueue();
   seen.add(ROOT_OID);
@@ -41,7 +43,7 @@ export function* walk(session: Session): Generator<readonly Entry[], void> {
   }
 }
 
-function loadThose(session: Session, oids: readonly Oid[]): Entry[] {
+function loadThose(session: Session, oids: readonly Oid[]): NumberedRecord[] {
   try {
     const records = session.loadMany(oids);
     return oids.map((oid, i) => [oid, records[i]!]);
@@ -49,7 +51,7 @@ function loadThose(session: Session, oids: readonly Oid[]): Entry[] {
     if (!(error instanceof ObjectNotFoundError)) throw error;
   }
   // One of them is missing: find out which.
-  const entries: Entry[] = [];
+  const entries: NumberedRecord[] = [];
   for (const oid of oids) {
     try {
       entries.push([oid, session.load(oid)]);

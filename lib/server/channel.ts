@@ -13,7 +13,7 @@ const BUFFER = 64 * 1024;
 /** How much is allocated at once for bytes that were announced but are not here yet. */
 const STEP = 1024 * 1024;
 /** How much is written at once, so that it can be seen whether the client takes it. */
-const PIECE = 256 * 1024;
+const WRITE_PIECE = 256 * 1024;
 /** After so many bytes that came or went the client is not late any more. */
 const PROGRESS = 64 * 1024;
 
@@ -153,7 +153,7 @@ export class Channel {
     this.hasAnswered = true;
     let written = 0;
     while (written < bytes.length) {
-      const piece = bytes.subarray(written, written + PIECE);
+      const piece = bytes.subarray(written, written + WRITE_PIECE);
       this.#waitingSince = performance.now();
       const more = await this.#conn.write(piece);
       this.#noteProgress(more);

@@ -22,14 +22,14 @@ interface Revision {
 }
 
 /** A moment that open snapshots read. */
-interface Moment {
+interface ReadMoment {
   readonly tid: Tid;
   /** How many of them there are. */
   snapshots: number;
   /** Old revisions that are read at this moment, but at no later one. */
   kept: Revision[];
-  previous: Moment | undefined;
-  next: Moment | undefined;
+  previous: ReadMoment | undefined;
+  next: ReadMoment | undefined;
 }
 
 /**
@@ -75,7 +75,7 @@ class Memory implements StorageBackend {
   #newest = new Map<Oid, Revision>();
   #tid: Tid = 0;
   /** The latest moment that is read. */
-  #latest: Moment | undefined;
+  #latest: ReadMoment | undefined;
   /** How many revisions all moments keep. */
   #kept = 0;
 
@@ -136,7 +136,7 @@ class Memory implements StorageBackend {
     };
   }
 
-  #newestMoment(): Moment {
+  #newestMoment(): ReadMoment {
     const previous = this.#latest;
     if (previous?.tid === this.#tid) return previous;
     const moment = this.#latest = {
@@ -151,7 +151,7 @@ class Memory implements StorageBackend {
   }
 
   /** Hands on what the moment keeps to the one before, if that reads it too. */
-  #forget({ kept, previous, next }: Moment): void {
+  #forget({ kept, previous, next }: ReadMoment): void {
     if (previous !== undefined) previous.next = next;
     if (next !== undefined) next.previous = previous;
     else this.#latest = previous;
