@@ -7,7 +7,7 @@ import {
   StorageError,
 } from "../../lib/errors.ts";
 import {
-  type BlockingSocket,
+  BlockingSocket,
   SocketWorker,
 } from "../../lib/client/blocking_socket.ts";
 import { Requests } from "../../lib/client/requests.ts";
@@ -45,6 +45,35 @@ Deno.test("a commit whose last bytes were not sent was not stored", () => {
       `Lost the server; `,
     );
     assert(error.message.includes(String(fate)), error.message);
+  }
+});
+
+Deno.test("a socket that was given up tells why, and has nothing left to read", async () => {
+  await using server = await ServerWorker.start({
+    script: [[{ read: 5 }, { write: [1, 2, 3, 4] }, { read: 1 }]],
+  });
+  const worker = new SocketWorker(10_000);
+  const socket = new BlockingSocket(worker, {
+    transport: "tcp",
+    hostname: "127.0.0.1",
+    port: server.port,
+  });
+  try {
+    for (let i = 0; i < 5; i++) socket.writeByte(i);
+    assertEquals(socket.read(1, 4)[0], 1);
+    assertEquals(socket.available, 3);
+    const why = new ProtocolError("That made no sense");
+    assert(socket.fail(why) === why);
+    assertEquals(socket.available, 0);
+    for (let i = 0; i < 2; i++) {
+      socket.writeByte(1);
+      assert(assertThrows(() => socket.read(1)) === why);
+      // A later reason does not take the place of the first.
+      socket.fail(new ProtocolError("Nor did this"));
+    }
+  } finally {
+    socket.close();
+    worker.terminate();
   }
 });
 

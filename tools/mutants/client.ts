@@ -121,7 +121,7 @@ const list: MutantList = {
       file: "lib/client/blocking_socket.ts",
       find: "if (this.#broken !== undefined) throw this.#broken;",
       replace: "",
-      tests: ["client_storage"],
+      tests: ["client_parts"],
     },
     {
       bug: "bytes before a failure are read after it",
