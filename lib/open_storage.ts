@@ -30,6 +30,11 @@ export interface OpenStorageOptions {
   repair?: boolean;
 }
 
+/** Whether a name stands for a server, or means to. */
+export function namesServer(place: string): boolean {
+  return /^(tcp|unix):/.test(place);
+}
+
 /**
  * Returns how to reach the server that a name stands for, `tcp:HOST:PORT` or
  * `unix:PATH`; `undefined` if it is the path of a file.
@@ -38,7 +43,7 @@ export interface OpenStorageOptions {
  */
 export function serverAt(place: string): ClientStorageOptions | undefined {
   if (/^unix:./.test(place)) return { address: place.slice(5) };
-  if (!/^(tcp|unix):/.test(place)) return undefined;
+  if (!namesServer(place)) return undefined;
   const [, host, port] = /^tcp:(.+):(\d+)$/.exec(place) ?? [];
   if (host === undefined || Number(port) > 65535) {
     throw new StorageError(

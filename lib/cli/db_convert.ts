@@ -9,7 +9,7 @@ import {
 } from "../client/client_storage.ts";
 import { convert } from "../maintenance/convert.ts";
 import { FileStorage } from "../storage/file_storage.ts";
-import { openStorage, serverAt } from "../open_storage.ts";
+import { namesServer, openStorage, serverAt } from "../open_storage.ts";
 import { type Format, formatFor } from "../storage/file_format.ts";
 import { SqliteStorage } from "../storage/sqlite_storage.ts";
 import type { Progress, Storage } from "../storage/storage.ts";
@@ -94,7 +94,7 @@ export async function fill(
 
 /** Returns a place if it is a file, `undefined` if it is a server. */
 export function fileOf(place: string): string | undefined {
-  return /^(tcp|unix):/.test(place) ? undefined : place;
+  return namesServer(place) ? undefined : place;
 }
 
 /** Returns the format of a file that a command makes. */

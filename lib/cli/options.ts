@@ -4,13 +4,14 @@
  * @module
  */
 import { parseArgs } from "node:util";
+import { namesServer } from "../open_storage.ts";
 
 /** Something about the arguments is wrong; the message says what, and what to do. */
 export class UsageError extends Error {}
 
 /** Refuses the name of a server where only a file or a directory can be. */
 export function refuseServer(what: string, place: string): void {
-  if (!/^(tcp|unix):/.test(place)) return;
+  if (!namesServer(place)) return;
   throw new UsageError(
     `Cannot ${what} ${place}: that is a server, and only files will do here; a file of such a name is ./${place}`,
   );

@@ -5,8 +5,7 @@
  * @module
  */
 import { StorageClosedError, StorageError } from "../errors.ts";
-import type { Oid } from "../serialize/record.ts";
-import type { Records } from "../storage/check_records.ts";
+import type { Oid, Records } from "../serialize/record.ts";
 import { cutOff, tidOf } from "../storage/moment.ts";
 import type { Notes } from "../storage/notes.ts";
 import { packToEnd } from "../storage/pack.ts";

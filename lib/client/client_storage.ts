@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { sleepSync } from "../sleep.ts";
 import {
   ServerUnavailableError,
   StorageClosedError,
@@ -15,14 +16,15 @@ import { Requests } from "./requests.ts";
 import { ClientView } from "./view.ts";
 import { StorageSession } from "../storage/session.ts";
 import { packToEnd } from "../storage/pack.ts";
-import type {
-  PackOptions,
-  Progress,
-  Session,
-  SessionOptions,
-  Storage,
-  StorageFeatures,
-  Tid,
+import {
+  NO_FEATURES,
+  type PackOptions,
+  type Progress,
+  type Session,
+  type SessionOptions,
+  type Storage,
+  type StorageFeatures,
+  type Tid,
 } from "../storage/storage.ts";
 
 /** The first pause between two attempts to connect, and the longest, in milliseconds. */
@@ -86,13 +88,7 @@ export interface ClientStorageOptions {
  */
 export class ClientStorage implements Storage {
   /** What it can do: protocol 1 has no words for any of it. */
-  readonly features: StorageFeatures = {
-    notes: false,
-    past: false,
-    history: false,
-    keep: false,
-    prepack: false,
-  };
+  readonly features: StorageFeatures = NO_FEATURES;
   readonly #address: Address;
   readonly #timeout: number;
   readonly #patience: number;
@@ -236,7 +232,7 @@ export class ClientStorage implements Storage {
         const left = this.#missedSince + this.#patience - now;
         if (left <= 0) throw error;
         // Many clients miss a server at the same time, and should not all come back at once.
-        pause(Math.min(left, wait * (0.5 + Math.random())));
+        sleepSync(Math.min(left, wait * (0.5 + Math.random())));
       }
     }
   }
@@ -271,11 +267,4 @@ function checkTime(name: string, value: number, least: number): number {
   throw new StorageError(
     `Cannot connect to a server: ${name} must be a number of milliseconds of ${least} or more, not ${value}`,
   );
-}
-
-const NOBODY = new Int32Array(new SharedArrayBuffer(4));
-
-/** Stands still for a time. */
-function pause(milliseconds: number): void {
-  Atomics.wait(NOBODY, 0, 0, milliseconds);
 }

@@ -11,7 +11,12 @@ import {
   ServerUnavailableError,
   StorageError,
 } from "../errors.ts";
-import { type Oid, readOid, recordOid } from "../serialize/record.ts";
+import {
+  type Oid,
+  readOid,
+  recordOid,
+  type Records,
+} from "../serialize/record.ts";
 import type { Tid } from "../storage/storage.ts";
 import type { BlockingSocket } from "./blocking_socket.ts";
 import {
@@ -22,7 +27,7 @@ import {
   SERVED_LENGTH,
 } from "../protocol/identity.ts";
 import { Command, NO_ROOM, PROTOCOL_1, Status } from "../protocol/protocol1.ts";
-import { type Records, transactionLength } from "../protocol/transaction.ts";
+import { transactionLength } from "../protocol/transaction.ts";
 
 /** The most objects asked for in one `B` request. */
 const LOAD_MANY = 5000;

@@ -13,8 +13,12 @@ import {
 } from "../errors.ts";
 import type { Requests } from "./requests.ts";
 import type { Served } from "../protocol/identity.ts";
-import { type Records, transactionLength } from "../protocol/transaction.ts";
-import { type Oid, recordReferences } from "../serialize/record.ts";
+import { transactionLength } from "../protocol/transaction.ts";
+import {
+  type Oid,
+  recordReferences,
+  type Records,
+} from "../serialize/record.ts";
 import type { Notes } from "../storage/notes.ts";
 import { OidSet } from "../storage/oid_set.ts";
 import type { View } from "../storage/session.ts";

@@ -63,10 +63,10 @@ export class BeforeCommitListeners {
    */
   encode(): Changes {
     const objects = this.#objects;
+    if (this.#entries.size === 0) return objects.encode();
     const shown = new Map<Slot, Uint8Array>();
     for (let round = 1;; round++) {
       const changes = objects.encode();
-      if (this.#entries.size === 0) return changes;
       const fresh: { slot: Slot; isNew: boolean }[] = [];
       changes.slots.forEach((slot, i) => {
         const record = changes.records[i]![1];

@@ -18,7 +18,7 @@ import {
 } from "../persistent/classes.ts";
 import { isPromise } from "../persistent/is_promise.ts";
 import type { PersistentObject } from "../persistent/persistent.ts";
-import type { Oid } from "../serialize/record.ts";
+import { isOid, type Oid } from "../serialize/record.ts";
 import type {
   CommitOptions,
   PackOptions,
@@ -257,7 +257,7 @@ export class Connection<Root extends object = DefaultRoot>
    */
   get<T extends PersistentObject = PersistentObject>(oid: Oid): T | undefined {
     this.#checkOpen("get()");
-    if (!Number.isSafeInteger(oid) || oid < 0) {
+    if (!isOid(oid)) {
       throw new ConnectionError(
         `Cannot get object ${
           String(oid)

@@ -22,6 +22,7 @@ import {
   recordData,
   recordReferences,
 } from "../serialize/record.ts";
+import { isStorableOid } from "../storage/limits.ts";
 import { BulkWriter } from "./convert.ts";
 import { OidSet } from "../storage/oid_set.ts";
 import type { Progress, Storage } from "../storage/storage.ts";
@@ -156,13 +157,13 @@ class Notation {
 
   record(json: Record<string, unknown>): Uint8Array {
     const oid = json["oid"];
-    if (!isOid(oid)) throw new DecodeError("it has no oid");
+    if (!isStorableOid(oid)) throw new DecodeError("it has no oid");
     const refs = json["refs"];
     const keys = Object.keys(json).sort().join();
     if (keys === "data,oid,refs") {
       const data = fromBase64(json["data"]);
       if (data === undefined) throw new DecodeError("its data is not base64");
-      if (!Array.isArray(refs) || !refs.every(isOid)) {
+      if (!Array.isArray(refs) || !refs.every(isStorableOid)) {
         throw new DecodeError("its refs are no list of oids");
       }
       return packRecord(oid, data, refs);
@@ -233,11 +234,6 @@ class LineReader {
     this.#objects++;
     return [oid, record];
   }
-}
-
-function isOid(value: unknown): value is Oid {
-  return Number.isSafeInteger(value) && value as number >= 0 &&
-    value !== Number.MAX_SAFE_INTEGER;
 }
 
 function isSame(a: Uint8Array, b: Uint8Array): boolean {

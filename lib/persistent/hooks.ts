@@ -6,6 +6,7 @@
  *
  * @module
  */
+import { isPromise } from "./is_promise.ts";
 import { EncodeError } from "../errors.ts";
 import type { Decoder } from "../serialize/decoder.ts";
 import { fieldsOf } from "./class_members.ts";
@@ -65,7 +66,7 @@ export class Hooks {
     if (typeof state !== "object" || state === null) {
       throw this.#noState(slot, String(state));
     }
-    if (typeof (state as Partial<PromiseLike<unknown>>).then === "function") {
+    if (isPromise(state)) {
       // Nobody waits for it.
       Promise.resolve(state).catch(() => {});
       throw this.#noState(slot, "a promise");

@@ -8,51 +8,39 @@
 import { viewOf } from "../serialize/bytes.ts";
 import { ProtocolError } from "../errors.ts";
 import {
+  findReference,
   type Oid,
   readOid,
   recordOid,
-  recordReferences,
+  type Records,
 } from "../serialize/record.ts";
 
-/** Records by the numbers of their objects. */
-export type Records = ReadonlyMap<Oid, Uint8Array>;
-
 /**
- * Checks that records are whole ones of the objects they are said to be of,
- * since `pack` will follow their references, and that no object comes twice.
+ * Takes the bytes of a commit apart. The records are views of the same bytes.
  *
- * @throws {ProtocolError} if they are not.
+ * @throws {ProtocolError} if the bytes are not whole records of the objects
+ * that they are said to be of, or name an object twice.
+ * @throws {DecodeError} if a record is not well-formed.
  */
-export function checkRecords(
-  records: Iterable<readonly [Oid, Uint8Array]>,
-): Records {
-  const checked = new Map<Oid, Uint8Array>();
-  for (const [oid, record] of records) {
+export function parseTransaction(bytes: Uint8Array): Records {
+  const records = new Map<Oid, Uint8Array>();
+  for (const [oid, record] of takeApart(bytes)) {
     const inside = recordOid(record);
     if (inside !== oid) {
       throw new ProtocolError(
         `Cannot commit object #${oid}: its record is of object #${inside}`,
       );
     }
-    recordReferences(record);
-    if (checked.has(oid)) {
+    // `pack` will follow its references.
+    findReference(record, () => false);
+    if (records.has(oid)) {
       throw new ProtocolError(
         `Cannot commit object #${oid}: there are two records of it`,
       );
     }
-    checked.set(oid, record);
+    records.set(oid, record);
   }
-  return checked;
-}
-
-/**
- * Takes the bytes of a commit apart. The records are views of the same bytes.
- *
- * @throws {ProtocolError} if the bytes are not whole records, or name an object twice.
- * @throws {DecodeError} if a record is not well-formed.
- */
-export function parseTransaction(bytes: Uint8Array): Records {
-  return checkRecords(takeApart(bytes));
+  return records;
 }
 
 function* takeApart(bytes: Uint8Array): Generator<[Oid, Uint8Array]> {

@@ -16,7 +16,7 @@ import {
   MAX_BIGINT_BYTES,
   MAX_DEPTH,
 } from "./extensions.ts";
-import { type Oid, recordDataEnd, recordOid } from "./record.ts";
+import { isOid, type Oid, recordDataEnd, recordOid } from "./record.ts";
 import { readText } from "./text.ts";
 
 /** How a {@linkcode Decoder} turns references into objects. */
@@ -453,7 +453,7 @@ export class Decoder {
 
   #readReference(): object {
     const oid = this.#readNumber();
-    if (!Number.isSafeInteger(oid) || oid < 0) {
+    if (!isOid(oid)) {
       throw this.#error("a reference without an oid");
     }
     let className = this.#readValue(LEAF);

@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { viewOf } from "./bytes.ts";
+import { setUint64, viewOf } from "./bytes.ts";
 import { DecodeError } from "../errors.ts";
 
 /** A persistent object's number, 0 for the root: an integer from 0 to 2^53 - 1. */
@@ -34,9 +34,16 @@ export function readOid(bytes: DataView, offset: number): Oid {
 
 /** Writes an oid as 8 bytes at `offset`. */
 export function writeOid(bytes: DataView, offset: number, oid: Oid): void {
-  bytes.setUint32(offset, Math.floor(oid / 0x100000000));
-  bytes.setUint32(offset + 4, oid >>> 0);
+  setUint64(bytes, offset, oid);
 }
+
+/** Whether a value can be the number of an object. */
+export function isOid(value: unknown): value is Oid {
+  return Number.isSafeInteger(value) && value as number >= 0;
+}
+
+/** The records of one transaction, each object once. */
+export type Records = ReadonlyMap<Oid, Uint8Array>;
 
 /** Makes a record of an object's data and the numbers of the objects it refers to. */
 export function packRecord(

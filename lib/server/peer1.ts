@@ -11,7 +11,12 @@ import {
   ReadConflictError,
   StorageError,
 } from "../errors.ts";
-import { type Oid, readOid, ROOT_OID } from "../serialize/record.ts";
+import {
+  type Oid,
+  readOid,
+  type Records,
+  ROOT_OID,
+} from "../serialize/record.ts";
 import { OidSet } from "../storage/oid_set.ts";
 import type { CommitResult, Session, Storage } from "../storage/storage.ts";
 import type { Channel } from "./channel.ts";
@@ -20,7 +25,7 @@ import type { Limits } from "./limits.ts";
 import type { Room } from "./room.ts";
 import { askedTid, encodeServed } from "../protocol/identity.ts";
 import { Command, PROTOCOL_1, Status } from "../protocol/protocol1.ts";
-import { parseTransaction, type Records } from "../protocol/transaction.ts";
+import { parseTransaction } from "../protocol/transaction.ts";
 import type { Turns } from "./turns.ts";
 import type { UnusedOids } from "./unused_oids.ts";
 

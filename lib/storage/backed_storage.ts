@@ -9,15 +9,16 @@ import type { Oid } from "../serialize/record.ts";
 import { nextTid } from "./moment.ts";
 import { pack, packToEnd, type PackWork } from "./pack.ts";
 import { Sessions, type Snapshot } from "./snapshots.ts";
-import type {
-  CommitNews,
-  PackOptions,
-  Progress,
-  Session,
-  SessionOptions,
-  Storage,
-  StorageFeatures,
-  Tid,
+import {
+  type CommitNews,
+  NO_FEATURES,
+  type PackOptions,
+  type Progress,
+  type Session,
+  type SessionOptions,
+  type Storage,
+  type StorageFeatures,
+  type Tid,
 } from "./storage.ts";
 
 /**
@@ -74,13 +75,7 @@ export interface BackendPack {
  */
 export class BackedStorage implements Storage {
   /** What it can do. */
-  readonly features: StorageFeatures = {
-    notes: false,
-    past: false,
-    history: false,
-    keep: false,
-    prepack: false,
-  };
+  readonly features: StorageFeatures = NO_FEATURES;
   readonly #backend: StorageBackend;
   readonly #sessions: Sessions;
   /** What was committed since a pack has begun. */

@@ -5,16 +5,13 @@
  */
 import { StorageError } from "../errors.ts";
 import { MAX_RECORD_BYTES } from "../serialize/extensions.ts";
-import { findReference, type Oid, recordOid } from "../serialize/record.ts";
-import { LARGEST_OID } from "./limits.ts";
-
-/** The records of one transaction, checked, each object once. */
-export type Records = ReadonlyMap<Oid, Uint8Array>;
-
-/** Whether a value can be the number of an object. */
-export function isOid(value: number): boolean {
-  return Number.isSafeInteger(value) && value >= 0;
-}
+import {
+  findReference,
+  type Oid,
+  recordOid,
+  type Records,
+} from "../serialize/record.ts";
+import { isStorableOid } from "./limits.ts";
 
 /**
  * Makes sure that records refer to nothing that is gone. A program may hold on
@@ -47,7 +44,7 @@ export function checkRecords(
 ): Records {
   const checked = new Map<Oid, Uint8Array>();
   for (const [oid, record] of records) {
-    if (!isOid(oid) || oid === LARGEST_OID) {
+    if (!isStorableOid(oid)) {
       throw new StorageError(
         `Cannot commit object #${oid}: an object's number is an integer from 0 to 2^53 - 2`,
       );

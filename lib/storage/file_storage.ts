@@ -12,7 +12,7 @@ import {
   StorageError,
   StorageLockedError,
 } from "../errors.ts";
-import type { Oid } from "../serialize/record.ts";
+import { isOid, type Oid, type Records } from "../serialize/record.ts";
 import { disk, type Files, type OpenFile } from "../files/file.ts";
 import { describeHolder } from "../files/lock.ts";
 import type { Journal } from "./journal/journal.ts";
@@ -26,7 +26,6 @@ import {
   transactionsOf,
 } from "./journal/history.ts";
 import { JournalPack } from "./journal/pack.ts";
-import type { Records } from "./check_records.ts";
 import { type Backend, Sessions, type Snapshot } from "./snapshots.ts";
 import { recordsBefore } from "./journal/undo.ts";
 import { encodeNotes, type Notes } from "./notes.ts";
@@ -227,7 +226,7 @@ export class FileStorage implements HistoricalStorage {
    * ```
    */
   *history(oid: Oid): Generator<RevisionInfo, void> {
-    if (!Number.isSafeInteger(oid) || oid < 0 || !this.#journal.holds(oid)) {
+    if (!isOid(oid) || !this.#journal.holds(oid)) {
       throw new ObjectNotFoundError(oid);
     }
     yield* this.#read((journal) => revisionsOf(journal, oid));

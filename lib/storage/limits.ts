@@ -4,7 +4,7 @@
  * @module
  */
 import { StorageError } from "../errors.ts";
-import type { Oid } from "../serialize/record.ts";
+import { isOid, type Oid } from "../serialize/record.ts";
 
 /** How many numbers are given out at once at most: an answer must fit in memory. */
 export const MOST_NUMBERS = 1_000_000;
@@ -17,6 +17,11 @@ export const LONGEST_LEAP = 2 ** 24;
 
 /** No number is larger. */
 export const LARGEST_OID: Oid = Number.MAX_SAFE_INTEGER;
+
+/** Whether a value can be the number of an object that is stored: one number must be free after it. */
+export function isStorableOid(value: unknown): value is Oid {
+  return isOid(value) && value !== LARGEST_OID;
+}
 
 /**
  * Checks how many numbers somebody asks for.

@@ -3,13 +3,12 @@
  *
  * @module
  */
-import type { Oid } from "../serialize/record.ts";
+import type { Oid, Records } from "../serialize/record.ts";
 import {
   BackedStorage,
   type BackendPack,
   type StorageBackend,
 } from "./backed_storage.ts";
-import type { Records } from "./check_records.ts";
 import { newIdentity } from "./identity.ts";
 import type { Snapshot } from "./snapshots.ts";
 import type { Tid } from "./storage.ts";

@@ -10,8 +10,8 @@ import {
   StorageClosedError,
   StorageError,
 } from "../errors.ts";
-import type { Oid } from "../serialize/record.ts";
-import { checkRecords, isOid, type Records } from "./check_records.ts";
+import { isOid, type Oid, type Records } from "../serialize/record.ts";
+import { checkRecords } from "./check_records.ts";
 import { checkCount } from "./limits.ts";
 import { describeTid, tidOf } from "./moment.ts";
 import { isEmpty, type Notes, notesOf } from "./notes.ts";

@@ -9,9 +9,9 @@ import {
   StorageClosedError,
   StorageError,
 } from "../errors.ts";
-import { type Oid, ROOT_OID } from "../serialize/record.ts";
+import { type Oid, type Records, ROOT_OID } from "../serialize/record.ts";
 import { CommitListeners } from "./commit_listeners.ts";
-import { checkReferences, type Records } from "./check_records.ts";
+import { checkReferences } from "./check_records.ts";
 import { LARGEST_OID, nextAfter } from "./limits.ts";
 import { StorageSession } from "./session.ts";
 import { cutOff, describeTid, tidOf } from "./moment.ts";

@@ -143,6 +143,15 @@ export interface StorageFeatures {
   readonly prepack: boolean;
 }
 
+/** What a storage can do that can do no more than all can. */
+export const NO_FEATURES: StorageFeatures = {
+  notes: false,
+  past: false,
+  history: false,
+  keep: false,
+  prepack: false,
+};
+
 /** A transaction, as {@linkcode Storage.onCommit} and {@linkcode Storage.changes} tell it. */
 export interface CommitNews {
   /** Its number. */

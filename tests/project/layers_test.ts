@@ -9,11 +9,19 @@ import { MAP } from "../support/dhara.ts";
 const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   "errors.ts": [],
   "message.ts": [],
+  "sleep.ts": [],
   "files": ["errors.ts", "message.ts"],
   "serialize": ["errors.ts"],
-  "storage": ["errors.ts", "message.ts", "files", "serialize"],
+  "storage": ["errors.ts", "message.ts", "sleep.ts", "files", "serialize"],
   "protocol": ["errors.ts", "serialize"],
-  "client": ["errors.ts", "message.ts", "protocol", "serialize", "storage"],
+  "client": [
+    "errors.ts",
+    "message.ts",
+    "sleep.ts",
+    "protocol",
+    "serialize",
+    "storage",
+  ],
   "server": [
     "errors.ts",
     "files",
@@ -34,6 +42,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   "connection": [
     "errors.ts",
     "message.ts",
+    "sleep.ts",
     "collections",
     "open_storage.ts",
     "persistent",

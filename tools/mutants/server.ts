@@ -273,15 +273,15 @@ const list: MutantList = {
     {
       bug: "the references of a record are not looked at",
       file: "lib/protocol/transaction.ts",
-      find: "    recordReferences(record);",
+      find: "    findReference(record, () => false);",
       replace: "",
       tests: ["server"],
     },
     {
       bug: "an object may come twice in a commit",
       file: "lib/protocol/transaction.ts",
-      find: "if (checked.has(oid)) {",
-      replace: "if (checked.has(-1)) {",
+      find: "if (records.has(oid)) {",
+      replace: "if (records.has(-1)) {",
       tests: ["server"],
     },
     {

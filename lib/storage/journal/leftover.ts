@@ -5,6 +5,7 @@
  *
  * @module
  */
+import { equalBytes } from "../../serialize/bytes.ts";
 import { StorageError } from "../../errors.ts";
 import { type Files, type OpenFile, readFully } from "../../files/file.ts";
 import { describeHolder } from "../../files/lock.ts";
@@ -101,5 +102,5 @@ function headerOf(
 }
 
 function isSame(header: Header, { header: { database } }: Beside): boolean {
-  return database.every((byte, i) => byte === header.database[i]);
+  return equalBytes(database, header.database);
 }

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { sleepSync } from "../../sleep.ts";
 import { existsSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import {
@@ -369,7 +370,7 @@ export class SqliteDatabase implements Sql {
         );
       } catch (error) {
         if (!/is locked/.test(String(error)) || Date.now() > end) throw error;
-        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
+        sleepSync(5);
       }
     }
   }

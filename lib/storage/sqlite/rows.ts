@@ -5,7 +5,7 @@
  * @module
  */
 import { crc32 } from "node:zlib";
-import { fromHex, viewOf } from "../../serialize/bytes.ts";
+import { fromHex, getUint64, viewOf } from "../../serialize/bytes.ts";
 import { type Oid, writeOid } from "../../serialize/record.ts";
 import { IDENTITY_BYTES, newIdentity } from "../identity.ts";
 import type { Sql } from "./library.ts";
@@ -107,7 +107,7 @@ export function unpackOids(bytes: Uint8Array): Oid[] {
   const view = viewOf(bytes);
   const oids: Oid[] = new Array(bytes.length / 8);
   for (let i = 0; i < oids.length; i++) {
-    oids[i] = view.getUint32(8 * i) * 0x100000000 + view.getUint32(8 * i + 4);
+    oids[i] = getUint64(view, 8 * i);
   }
   return oids;
 }

@@ -6,8 +6,7 @@
  * @module
  */
 import { StorageError } from "../../errors.ts";
-import { type Oid, ROOT_OID } from "../../serialize/record.ts";
-import type { Records } from "../check_records.ts";
+import { type Oid, type Records, ROOT_OID } from "../../serialize/record.ts";
 import { describeTid, nextTid } from "../moment.ts";
 import type { SqliteDatabase } from "./database.ts";
 import type { Row } from "./library.ts";

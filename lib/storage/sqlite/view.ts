@@ -4,8 +4,7 @@
  *
  * @module
  */
-import type { Oid } from "../../serialize/record.ts";
-import type { Records } from "../check_records.ts";
+import type { Oid, Records } from "../../serialize/record.ts";
 import type { Notes } from "../notes.ts";
 import { OidSet } from "../oid_set.ts";
 import type { View } from "../session.ts";
